@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class State:
     redis_url: str = ""
     address: str = ""
     run_dir: str = ""
+    ready: bool = False  # the database is migrated: commands may use it
     processes: dict[str, Mark] = field(default_factory=dict)
 
 
@@ -114,7 +116,7 @@ class DataDir:
         fd = os.open(self.path / "users", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(fd, fcntl.LOCK_SH)
         state = self.read_state()  # the owner may have gone while we waited for the lock
-        if state is None or not (state.database_url or state.redis_url):
+        if state is None or not state.ready:
             os.close(fd)
             return None
         self._sharing = fd
@@ -123,7 +125,11 @@ class DataDir:
     def wait_for_users(self) -> None:
         """Return when no command shares our services; keep new ones out from then on."""
         self._sharing = os.open(self.path / "users", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._sharing, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._sharing, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stderr.write("nyxcore: another command uses the same servers; waiting for its end\n")
+            fcntl.flock(self._sharing, fcntl.LOCK_EX)
 
     # --- what it says ----------------------------------------------------------------------------
 
