@@ -1,0 +1,98 @@
+"""The Celery app. A message is a doorbell: it carries no row and says only that there is work.
+
+PostgreSQL is the queue (see workflows/runner.py), so Celery's own retries, ETA, late acknowledgement and results
+stay off, and a broker may lose every message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nyxcore.settings")
+log = logging.getLogger(__name__)
+
+app = Celery("nyxcore")
+app.conf.update(
+    broker_url=settings.REDIS_URL,
+    task_ignore_result=True,
+    task_acks_late=False,  # the lease is the one redelivery mechanism
+    worker_disable_prefetch=True,  # 5.7.0 exits on a broker restart while it holds an unacknowledged message
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # a worker outlives its broker however long it is away
+    broker_pool_acquire_timeout=5,
+    broker_transport_options={
+        # Without these a silently dead connection is not noticed within two minutes.
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "visibility_timeout": 3600,
+    },
+    task_serializer="json",
+    accept_content=["json"],
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    worker_enable_remote_control=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    task_default_queue="nyxcore",
+    enable_utc=True,
+)
+
+_process: Any = None  # nyxcore.pulse.Process of this worker
+
+
+@app.task(name="nyxcore.work", ignore_result=True)
+def work(*_args: Any, **_kwargs: Any) -> None:
+    """The doorbell: claim and run until nothing is left. Arguments of older or forged messages are ignored."""
+    if _process is not None:
+        _process.work()
+
+
+@worker_init.connect
+def _begin(sender: Any = None, **_kwargs: Any) -> None:
+    from nyxcore.pulse import Process, worker_name
+
+    global _process
+    _process = Process(worker=worker_name(), threads=settings.NYXCORE_WORKER_THREADS)
+
+
+@worker_ready.connect
+def _ready(**_kwargs: Any) -> None:
+    _process.start()
+    threading.Thread(target=_warm_up, name="nyxcore-warm-up", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def _shutting_down(**_kwargs: Any) -> None:
+    """SIGTERM: Celery waits for its threads, so they have to be told; its threads pool has no limit of its own."""
+    threading.Thread(
+        target=_process.drain, args=[settings.NYXCORE_GRACE], name="nyxcore-drain", daemon=True
+    ).start()
+
+
+@worker_shutdown.connect
+def _gone(**_kwargs: Any) -> None:
+    _process.close()
+
+
+def _warm_up() -> None:
+    """Refresh the model registry, and with it import the vendor's SDK before the first step needs it."""
+    from django.db import connection
+
+    from nyxcore.llm import is_practice, models
+
+    if is_practice():
+        return
+    try:
+        models.refresh()
+    except Exception as error:  # noqa: BLE001 - the registry has seed values; a step will tell what is wrong
+        log.warning("model registry: could not be refreshed: %s", error)
+    finally:
+        connection.close()

@@ -1,0 +1,55 @@
+"""`manage.py sweep`: one pass by hand."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from nyxcore import pulse, sweep
+
+
+class Command(BaseCommand):
+    help = (
+        "Look once for rows that nobody moves any more, and repair them; prints each row and what was done."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only tell, change nothing")
+        parser.add_argument(
+            "--older-than",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="only rows whose alarm went off that long ago",
+        )
+        parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+    def handle(self, *, dry_run: bool, older_than: float, **options: Any) -> None:
+        found = sweep.run_pass(dry_run=dry_run, scope=sweep.Scope(older_than=older_than))
+        for line in found:
+            self.stdout.write(_as_json(line) if options["json"] else _as_text(line))
+        if not options["json"]:
+            self.stdout.write(f"{len(found)} found{', nothing changed' if dry_run else ''}.")
+        pulse.drain()
+
+
+def _as_json(line: sweep.Found) -> str:
+    return json.dumps(
+        {
+            "target": line.target,
+            "row": line.row,
+            "found": line.found,
+            "done": line.done,
+            "worker": line.worker,
+            "last_sign": line.last_sign.isoformat() if line.last_sign else None,
+        }
+    )
+
+
+def _as_text(line: sweep.Found) -> str:
+    held = f", held by {line.worker}" if line.worker else ""
+    sign = f", last sign of life {line.last_sign:%Y-%m-%d %H:%M:%S}" if line.last_sign else ""
+    return f"{line.target} {line.row}: {line.found}{held}{sign} -> {line.done}"

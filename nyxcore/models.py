@@ -1,0 +1,200 @@
+"""The kernel's rows: what every stateful row has, what a leased one adds, workers, the sweep's memory, the audit log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from nyxcore.states import ENDED, Actor, Edges, Status
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a page is told of a changed row: refetch `dom_id` unless you show `version` already."""
+
+    dom_id: str
+    channel: str
+    version: int
+    status: str
+
+
+class StatefulModel(models.Model):
+    """A row with a status. It is never saved whole: use `transition()` or save(update_fields=...)."""
+
+    edges: ClassVar[Edges] = {}
+    leased: ClassVar[bool] = False
+    hints: ClassVar[bool] = True  # whether pages show this row by itself
+    channel_column: ClassVar[str] = "id"  # the column that names the run whose page shows the row
+
+    status = models.CharField(max_length=12, default=Status.PENDING)
+    reason = models.CharField(max_length=40, blank=True, default="")
+    status_changed_at = models.DateTimeField(db_default=Now())
+    version = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def hint(cls, pk: int, owner: int, version: int, status: Status) -> Hint:
+        """The hint for one of these rows; `owner` is the value of `channel_column`."""
+        raise NotImplementedError
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Leased(StatefulModel):
+    """A row that a worker holds for a while. `due_at` is its one alarm: "look again at this time"."""
+
+    leased: ClassVar[bool] = True
+    hints: ClassVar[bool] = False
+
+    worker = models.CharField(max_length=120, blank=True, default="")
+    due_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(db_default=Now())
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        abstract = True
+
+
+def state_constraints(name: str, edges: Edges, *, started: list[Status]) -> list[models.BaseConstraint]:
+    """CHECKs on status and times: known words; ended rows have finished_at, others not; `started` ones started_at."""
+    ended = models.Q(status__in=sorted(ENDED & edges.keys()))
+    return [
+        models.CheckConstraint(name=f"{name}_status_known", condition=models.Q(status__in=sorted(edges))),
+        models.CheckConstraint(
+            name=f"{name}_finished_when_ended",
+            condition=(ended & models.Q(finished_at__isnull=False))
+            | (~ended & models.Q(finished_at__isnull=True)),
+        ),
+        models.CheckConstraint(
+            name=f"{name}_finished_after_start",
+            condition=models.Q(started_at__isnull=True)
+            | models.Q(finished_at__isnull=True)
+            | models.Q(finished_at__gte=models.F("started_at")),
+        ),
+        models.CheckConstraint(
+            name=f"{name}_started",
+            condition=~models.Q(status__in=sorted(started)) | models.Q(started_at__isnull=False),
+        ),
+    ]
+
+
+def lease_constraints(name: str, edges: Edges) -> list[models.BaseConstraint]:
+    """CHECKs on leases: a running row has worker, due_at, deadline_at, started_at; every open one has due_at."""
+    ended = models.Q(status__in=sorted(ENDED & edges.keys()))
+    held = ~models.Q(worker="") & models.Q(
+        due_at__isnull=False, deadline_at__isnull=False, started_at__isnull=False
+    )
+    return [
+        models.CheckConstraint(
+            name=f"{name}_running_is_held", condition=~models.Q(status=Status.RUNNING) | held
+        ),
+        models.CheckConstraint(
+            name=f"{name}_open_has_due_at", condition=ended | models.Q(due_at__isnull=False)
+        ),
+    ]
+
+
+class Worker(models.Model):
+    """A worker process; `seen_at` rises with each pulse."""
+
+    name = models.CharField(max_length=120, primary_key=True)
+    host = models.CharField(max_length=255)
+    threads = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    stopping = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SweepState(models.Model):
+    """One row: when the sweep last passed, and until when it must not judge (see nyxcore/sweep.py)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    last_pass = models.DateTimeField(null=True)
+    guard_until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="sweep_state_one_row", condition=models.Q(id=1))]
+
+    def __str__(self) -> str:
+        return f"last pass {self.last_pass}"
+
+
+class AuditEntry(models.Model):
+    """Who changed what, and why; written in the transaction that made the change. Only added, never edited."""
+
+    at = models.DateTimeField(db_default=Now())
+    actor = models.CharField(max_length=12)  # person, operator, sweep or repair
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    name = models.CharField(max_length=150, blank=True)
+    action = models.CharField(max_length=40, blank=True)  # the verb, where it is not a change of status
+    model = models.CharField(max_length=40)
+    row = models.BigIntegerField()
+    from_status = models.CharField(max_length=12, blank=True)
+    to_status = models.CharField(max_length=12, blank=True)
+    reason = models.CharField(max_length=40, blank=True)
+    detail = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["model", "row"], name="audit_by_row")]
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.name}: {self.model} {self.row} {self.from_status}>{self.to_status}"
+
+    @classmethod
+    def of(
+        cls,
+        actor: Actor,
+        model: type[models.Model],
+        pk: int,
+        *,
+        action: str = "",
+        frm: str = "",
+        to: str = "",
+        reason: str = "",
+        detail: str = "",
+    ) -> AuditEntry:
+        """An unsaved entry for one row."""
+        return cls(
+            actor=actor.kind,
+            user_id=actor.user_id,
+            name=actor.name,
+            action=action,
+            model=model._meta.model_name or "",
+            row=pk,
+            from_status=frm,
+            to_status=to,
+            reason=reason,
+            detail=detail,
+        )
+
+
+class LanguageModel(models.Model):
+    """What a provider's Models API says of one model; overrides the seed values in nyxcore/llm/models.py."""
+
+    id = models.CharField(max_length=120, primary_key=True)
+    provider = models.CharField(max_length=40)
+    label = models.CharField(max_length=120)
+    context_tokens = models.PositiveIntegerField(null=True)
+    max_output_tokens = models.PositiveIntegerField(null=True)
+    capabilities: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    lifecycle = models.CharField(max_length=20, blank=True)
+    refreshed_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.label or self.id

@@ -1,0 +1,290 @@
+"""The threads of a process: *pulse* (workers only), *sweep* and *sender*.
+
+The pulse renews the leases of this process and saves partial texts, on a connection of its own, and hears there
+that a call has to stop. The sender is the one place from which doorbells and hints leave, so that a frozen
+Valkey blocks nobody. Each thread survives any error of its own: it logs, waits and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import close_old_connections, connection, connections
+
+from nyxcore import events, sweep
+from nyxcore.calls import CALLS, Call
+
+log = logging.getLogger(__name__)
+
+STOP_CHANNEL = "nyxcore_stop"
+STUBBORN = 10.0  # s a call may take to obey its stop signal
+FLUSH_EVERY = 1.0  # s between two savings of partial text
+
+
+def worker_name() -> str:
+    """A name that no other process, alive or dead, ever has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+# --- sender ---
+
+
+class Doorbell:
+    """An item of the sender's queue: tell the workers that there is work."""
+
+
+def ring(times: int = 1) -> None:
+    """Wake up to `times` idle worker threads. Never blocks, never fails; losing it costs one sweep interval."""
+    for _ in range(min(times, 64)):
+        events.queue.put_nowait(Doorbell())
+
+
+def send(item: Any) -> None:
+    """Deliver one item of the queue over the network; raises when Valkey does not answer in time."""
+    if isinstance(item, Doorbell):
+        from nyxcore.celery import app
+
+        app.send_task("nyxcore.work", retry=False, ignore_result=True)
+    else:
+        events.deliver(item)
+
+
+def drain(limit: int = 10_000) -> int:
+    """Deliver what is queued now, for commands without a sender thread. The first failure drops the rest."""
+    sent = 0
+    while sent < limit:
+        try:
+            item = events.queue.get(timeout=0)
+        except queue.Empty:
+            return sent
+        try:
+            send(item)
+        except Exception as error:  # noqa: BLE001 - hints may be lost; the rows are the truth
+            log.warning("sender: %s; the rest is dropped", error)
+            events.queue.clear()
+            return sent
+        sent += 1
+    return sent
+
+
+# --- the process ---
+
+
+class Process:
+    """The background threads of one worker process (with a `worker` name) or web process."""
+
+    def __init__(self, *, worker: str = "", threads: int = 0) -> None:
+        self.worker = worker
+        self.threads = threads
+        self.closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._slots = threading.BoundedSemaphore(threads or 1)
+        self._pool = ThreadPoolExecutor(threads or 1, thread_name_prefix="nyxcore-look")
+
+    def start(self) -> None:
+        loops: list[Callable[[], None]] = [self._sender, self._sweeper]
+        if self.worker:
+            loops.append(self._pulse)
+        for loop in loops:
+            thread = threading.Thread(target=loop, name=f"nyxcore{loop.__name__}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def work(self, wake: Callable[[], None] | None = None) -> None:
+        """Claim and run until nothing is left; returns at once when every slot of this process is taken."""
+        if not self._slots.acquire(blocking=False):
+            return
+        try:
+            for target in sweep.TARGETS:
+                target.work(self.worker, wake)
+        finally:
+            self._slots.release()
+            connection.close()
+
+    def look(self) -> None:
+        """Look for work without a doorbell, so that work flows while Valkey is away."""
+        self._pool.submit(self._look)
+
+    def _look(self) -> None:
+        try:
+            self.work(wake=self.look)
+        except Exception:
+            log.exception("worker: looking for work failed")
+
+    def drain(self, grace: float) -> None:
+        """The hand-over at SIGTERM: claim nothing more, let calls end for `grace` seconds, then stop them.
+
+        A call that ignores its signal for ten seconds more is handed over from here, and the process ends hard.
+        """
+        CALLS.draining = True
+        if _no_calls_within(grace):
+            return
+        for call in CALLS.all():
+            call.stop.set("handover")
+        if _no_calls_within(STUBBORN):
+            return
+        for call in CALLS.all():
+            log.error("attempt %s ignores its stop signal; handing it over and leaving", call.key[1])
+            for target in sweep.TARGETS:
+                if target.attempts._meta.db_table == call.key[0]:
+                    target.hand_over(call.key[1], self.worker)
+        os._exit(0)
+
+    def close(self, timeout: float = 3.0) -> None:
+        """Stop the threads; a worker says that it is gone."""
+        self.closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def _sender(self) -> None:
+        while not (self.closed.is_set() and events.queue.empty()):
+            try:
+                item = events.queue.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            try:
+                send(item)
+            except Exception as error:  # noqa: BLE001 - the sender must outlive Valkey
+                log.warning("sender: %s", error)
+                if isinstance(
+                    item, Doorbell
+                ):  # the sweep rings again; do not run into the same wall for each
+                    events.queue.discard(Doorbell)
+                self.closed.wait(0.5)
+
+    def _sweeper(self) -> None:
+        while not self.closed.is_set():
+            try:
+                sweep.run_pass()
+                if self.worker:
+                    self.look()
+            except Exception:
+                log.exception("sweep: this pass failed")
+            finally:
+                close_old_connections()
+                connections.close_all()
+            self.closed.wait(settings.NYXCORE_SWEEP_EVERY)
+
+    def _pulse(self) -> None:
+        conn: psycopg.Connection[Any] | None = None
+        beat_at = 0.0
+        while not self.closed.is_set():
+            try:
+                if conn is None:
+                    conn = connect()
+                    conn.execute(f"LISTEN {STOP_CHANNEL}")
+                    beat_at = 0.0
+                if time.monotonic() >= beat_at:
+                    self._beat(conn)
+                    beat_at = time.monotonic() + settings.NYXCORE_LEASE / 6
+                self._save_texts(conn)
+                wait = min(FLUSH_EVERY, max(0.05, beat_at - time.monotonic()))
+                for notice in conn.notifies(timeout=wait, stop_after=1):
+                    hear(notice.payload)
+                expire_overlong()
+            except (psycopg.Error, OSError) as error:
+                log.warning("pulse: no contact to PostgreSQL (%s); calls go on, trying again", error)
+                if conn is not None:
+                    conn.close()
+                conn = None
+                expire_overlong()
+                self.closed.wait(1.0)
+        if conn is not None:
+            conn.execute("DELETE FROM nyxcore_worker WHERE name = %s", [self.worker])
+            conn.close()
+
+    def _beat(self, conn: psycopg.Connection[Any]) -> None:
+        """Say that the worker lives, renew all its leases in one UPDATE per table, stop what is no longer ours."""
+        conn.execute(
+            """INSERT INTO nyxcore_worker (name, host, threads, stopping) VALUES (%(name)s, %(host)s, %(threads)s, %(stopping)s)
+               ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp(), stopping = excluded.stopping""",
+            {
+                "name": self.worker,
+                "host": socket.gethostname(),
+                "threads": self.threads,
+                "stopping": CALLS.draining,
+            },
+        )
+        for table, calls in _by_table().items():
+            pks = [call.key[1] for call in calls]
+            rows = conn.execute(
+                f"""UPDATE {table} SET heartbeat_at = clock_timestamp(),
+                           due_at = clock_timestamp() + make_interval(secs => %s)
+                     WHERE id = ANY(%s) AND status = 'running' AND worker = %s RETURNING id""",
+                [settings.NYXCORE_LEASE, pks, self.worker],
+            ).fetchall()
+            mine = {row[0] for row in rows}
+            for call in calls:
+                if call.key[1] not in mine and call.key in CALLS:
+                    call.stop.set("gone")
+
+    def _save_texts(self, conn: psycopg.Connection[Any]) -> None:
+        for call in CALLS.all():
+            call.announce()
+            text = call.text()
+            if len(text) > call.saved:
+                conn.execute(
+                    f"UPDATE {call.key[0]} SET output = %s WHERE id = %s AND status = 'running' AND worker = %s",
+                    [text.replace("\x00", ""), call.key[1], self.worker],
+                )
+                call.saved = len(text)
+
+
+def _no_calls_within(seconds: float) -> bool:
+    """Wait until this process makes no call any more; False when it still does after `seconds`."""
+    end = time.monotonic() + seconds
+    while CALLS.all():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def connect() -> psycopg.Connection[Any]:
+    """A connection of its own, autocommit, with short time-outs."""
+    params = connection.get_connection_params()
+    params.pop("cursor_factory", None)
+    params["options"] = "-c statement_timeout=5s -c lock_timeout=2s"
+    return psycopg.connect(**params, autocommit=True)
+
+
+def _by_table() -> dict[str, list[Call]]:
+    tables: dict[str, list[Call]] = {}
+    for call in CALLS.all():
+        tables.setdefault(call.key[0], []).append(call)
+    return tables
+
+
+def hear(payload: str) -> None:
+    """A row was ended by somebody else ("table:pk:cause"): stop its call if it is made here."""
+    table, _, rest = payload.partition(":")
+    pk, _, cause = rest.partition(":")
+    if pk.isdecimal():
+        CALLS.stop((table, int(pk)), cause)
+
+
+def tell_to_stop(table: str, pks: list[int], cause: str) -> None:
+    """In a transaction: when it commits, whichever worker makes these calls ends them."""
+    with connection.cursor() as cursor:
+        for pk in pks:
+            cursor.execute("SELECT pg_notify(%s, %s)", [STOP_CHANNEL, f"{table}:{pk}:{cause}"])
+
+
+def expire_overlong() -> None:
+    """Stop the calls that are past their deadline."""
+    now = time.monotonic()
+    for call in CALLS.all():
+        if now > call.deadline:
+            call.stop.set("deadline")

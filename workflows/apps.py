@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+
+
+class WorkflowsConfig(AppConfig):
+    name = "workflows"
+
+    def ready(self) -> None:
+        """Tell the kernel of the rows that this app stores."""
+        from nyxcore import channels, sweep
+        from workflows import recovery
+        from workflows.models import Workflow
+
+        channels.register("workflow", lambda: Workflow.objects.all())
+        sweep.register(recovery.SWEPT)

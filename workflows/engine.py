@@ -1,0 +1,393 @@
+"""What the program decides: opening attempts, ending them, and what follows. One transaction each, Workflow row first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max, Q, Sum
+
+from nyxcore.dbtime import Clock, later
+from nyxcore.llm import models as registry
+from nyxcore.llm.base import LLMError
+from nyxcore.pulse import ring
+from nyxcore.states import SWEEP, Later, Reason, Status, current_actor, touch, transition, transition_all
+from workflows import requests
+from workflows.decide import Decision, StepState, decide
+from workflows.models import Cause, OnCutOff, Step, StepAttempt, Workflow
+
+log = logging.getLogger(__name__)
+S = Status
+
+TRIES = 4  # new attempts by back-off since the last one that a person caused
+HANDOVERS = 3
+PARTS = 3  # of one answer that is continued
+RING_AFTER = 15.0  # s until a doorbell is rung again for an attempt that nobody has claimed
+RING_AT_MOST = 300.0
+PERSON_CAUSES = (Cause.START, Cause.RETRY, Cause.RERUN, Cause.EDIT)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one attempt came to, ready to be written. `facts` are columns of StepAttempt that hold what was paid for."""
+
+    status: Status
+    reason: str = ""
+    error: str = ""
+    text: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    retryable: bool = False
+    retry_after: float | None = None
+    look_again: float | None = None
+
+
+def lock(workflow_pk: int) -> Workflow:
+    """The workflow's row, locked until the transaction ends. Always the first lock, in a statement of its own."""
+    return Workflow.objects.select_for_update().defer("input", "inputs", "description").get(pk=workflow_pk)
+
+
+# --- what comes next ---
+
+
+def settle(workflow: Workflow, *, claim_as: str = "") -> int | None:
+    """Decide what is next in a locked workflow and do it; the only place that does.
+
+    Opens what is ready, takes back what must not start, and moves the workflow. With `claim_as` the first attempt
+    opened is claimed for that worker at once, and its primary key returned; doorbells go out for the others.
+    """
+    if workflow.status not in (S.RUNNING, S.PAUSED):
+        return None
+    over_budget = False
+    while True:
+        decision = decide(load(workflow.pk), held=workflow.held_by_id is not None, over_budget=over_budget)
+        _park(decision.park)
+        opened, over_now, changed = _open_ready(workflow, decision.open, claim_as)
+        if opened or not decision.open:
+            break
+        if not (over_now or changed):
+            raise AssertionError(f"workflow {workflow.pk}: ready steps that neither open nor fail")
+        over_budget = over_now
+    _move(workflow, decision)
+    waiting = opened[1:] if claim_as else opened
+    if waiting:
+        transaction.on_commit(lambda: ring(len(waiting)))
+    return opened[0] if claim_as and opened else None
+
+
+def load(workflow_pk: int) -> list[StepState]:
+    """The steps of a workflow as `decide` needs them, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT s.id, s.key, s.status, s.needs, s.reason, a.status
+                 FROM workflows_step s
+                 LEFT JOIN workflows_stepattempt a
+                   ON a.step_id = s.id AND a.status IN ('pending', 'running', 'waiting')
+                WHERE s.workflow_id = %s ORDER BY s.position""",
+            [workflow_pk],
+        )
+        return [
+            StepState(pk, key, Status(status), tuple(needs), reason, Status(attempt) if attempt else None)
+            for pk, key, status, needs, reason, attempt in cursor.fetchall()
+        ]
+
+
+def _park(steps: Sequence[StepState]) -> None:
+    """Take back the attempts that nobody has claimed yet; a worker that was faster keeps its one."""
+    if not steps:
+        return
+    pending = StepAttempt.objects.filter(step__in=[s.pk for s in steps], status=S.PENDING)
+    transition_all(
+        StepAttempt, list(pending.values_list("pk", flat=True)), S.PENDING, S.CANCELLED, reason=Reason.USER
+    )
+    claimed = StepAttempt.objects.filter(step__in=[s.pk for s in steps], status=S.RUNNING).values_list(
+        "step", flat=True
+    )
+    idle = {s.pk for s in steps} - set(claimed)
+    transition_all(Step, sorted(idle), S.RUNNING, S.PENDING)
+
+
+def _open_ready(
+    workflow: Workflow, ready: Sequence[StepState], claim_as: str
+) -> tuple[list[int], bool, bool]:
+    """(attempts opened, stopped by the budget, a step failed because its prompt cannot be filled)."""
+    opened: list[int] = []
+    failed = False
+    if not ready:
+        return opened, False, False
+    for step in Step.objects.filter(pk__in=[s.pk for s in ready]).order_by("position"):
+        try:
+            attempt = open_attempt(workflow, step, claim_as="" if opened else claim_as)
+        except OverBudget:
+            return opened, True, failed
+        except LLMError as error:
+            fail_step(step, error.reason, error.message)
+            failed = True
+        else:
+            opened.append(attempt.pk)
+    return opened, False, failed
+
+
+def fail_step(step: Step, reason: str, error: str) -> None:
+    """Fail a step before its attempt ran; an attempt that never started tells why."""
+    attempt = _insert(
+        step, cause=_cause(step), status=S.FAILED, reason=reason, error=error, finished_at=Clock()
+    )
+    log.info("step %s fails before its attempt %s starts: %s", step.pk, attempt.pk, reason)
+    transition(step, S.PENDING, S.FAILED, reason=reason)
+
+
+def _move(workflow: Workflow, decision: Decision) -> None:
+    """Bring the workflow to the status that was decided; closing writes the steps before the workflow."""
+    if decision.drop:
+        pks = [step.pk for step in decision.drop]
+        attempts = StepAttempt.objects.filter(step__in=pks, status=S.WAITING).values_list("pk", flat=True)
+        transition_all(StepAttempt, list(attempts), S.WAITING, S.CANCELLED, reason=decision.reason)
+        transition_all(Step, pks, S.WAITING, S.CANCELLED, reason=decision.reason)
+    if decision.detail:
+        log.warning("workflow %s: %s", workflow.pk, decision.detail)
+    if workflow.status != decision.status:
+        transition(workflow, Status(workflow.status), decision.status, reason=decision.reason)
+    elif workflow.reason != decision.reason:
+        workflow.reason = decision.reason
+        workflow.save(update_fields=["reason"])
+        touch(Workflow, [workflow.pk])
+
+
+# --- opening ---
+
+
+class OverBudget(Exception):
+    """The worst case of the next call does not fit into what is left of the budget."""
+
+
+def open_attempt(
+    workflow: Workflow,
+    step: Step,
+    *,
+    cause: str = "",
+    after: StepAttempt | None = None,
+    delay: float = 0.0,
+    claim_as: str = "",
+    **fields: Any,
+) -> StepAttempt:
+    """Open the next attempt of a step whose workflow is locked, and move the step to running.
+
+    `after` is the attempt it follows by the engine's own decision: what a person asked for there (comment,
+    max_tokens, the text it continues) holds on. `delay` (s) is a back-off. Raises OverBudget or
+    LLMError (the prompt cannot be filled) before anything is written.
+    """
+    if after is not None:
+        fields = {
+            "comment": after.comment,
+            "max_tokens": after.max_tokens,
+            "continues_id": after.continues_id,
+        } | fields
+    if workflow.budget is not None:
+        fields["reserved"] = _reserve(workflow, step, fields)
+    if claim_as:
+        deadline = float(step.config.get("deadline") or settings.NYXCORE_STEP_DEADLINE)
+        fields |= {
+            "status": S.RUNNING, "worker": claim_as, "started_at": Clock(), "heartbeat_at": Clock(),
+            "due_at": later(settings.NYXCORE_LEASE), "deadline_at": later(deadline), "version": 1,
+        }  # fmt: skip
+    else:
+        fields |= {"due_at": later(delay or RING_AFTER), "queued_at": later(delay)}
+    attempt = _insert(step, cause=cause or _cause(step), **fields)
+    if step.status == S.RUNNING:
+        touch(Step, [step.pk])
+    else:
+        transition(step, Status(step.status), S.RUNNING)
+    return attempt
+
+
+def record_edit(step: Step, output: str) -> None:
+    """A person's text in place of a stored output: an attempt of its own, so that the earlier one stays."""
+    _insert(
+        step,
+        cause=Cause.EDIT,
+        kind="edit",
+        status=S.COMPLETED,
+        output=output,
+        started_at=Clock(),
+        finished_at=Clock(),
+    )
+    Step.objects.filter(pk=step.pk).update(output=output)
+    touch(Step, [step.pk])
+
+
+def _insert(step: Step, *, cause: str, **fields: Any) -> StepAttempt:
+    number = StepAttempt.objects.filter(step=step, branch="").aggregate(last=Max("number"))["last"] or 0
+    actor = current_actor()
+    fields.setdefault("kind", step.kind)
+    if actor and actor.user_id:
+        fields.setdefault("caused_by_id", actor.user_id)
+    return StepAttempt.objects.create(step=step, number=number + 1, cause=cause, **fields)
+
+
+def _cause(step: Step) -> str:
+    """Why a step opens that no one named a cause for: its first try, or one after a person's reset."""
+    if not StepAttempt.objects.filter(step=step).exclude(cause=Cause.EDIT).exists():
+        return Cause.START
+    actor = current_actor()
+    return Cause.RETRY if actor and actor.kind != SWEEP.kind else Cause.RERUN
+
+
+def _reserve(workflow: Workflow, step: Step, fields: dict[str, Any]) -> Decimal:
+    """USD that the next call may cost at most; raises OverBudget when that does not fit."""
+    worst = requests.worst_case(
+        workflow, step, max_tokens=fields.get("max_tokens"), continues=fields.get("continues_id")
+    )
+    if worst > left_of_budget(workflow):
+        raise OverBudget
+    return worst
+
+
+def left_of_budget(workflow: Workflow) -> Decimal:
+    """USD: the budget less what was spent (estimates included) and what open attempts have reserved."""
+    attempts = StepAttempt.objects.filter(step__workflow=workflow)
+    spent = attempts.exclude(status__in=(S.PENDING, S.RUNNING)).aggregate(sum=Sum("cost"))["sum"] or Decimal(
+        0
+    )
+    reserved = attempts.filter(status__in=(S.PENDING, S.RUNNING)).aggregate(sum=Sum("reserved"))[
+        "sum"
+    ] or Decimal(0)
+    return Decimal(workflow.budget or 0) - spent - reserved
+
+
+# --- ending ---
+
+
+def write_facts(attempt: StepAttempt, worker: str, facts: dict[str, Any]) -> bool:
+    """Keep what was paid for, committed on its own before anything is decided; False when the attempt has ended.
+
+    The former holder of an ended attempt may still add text, usage and cost, never why it ended.
+    """
+    mine = StepAttempt.objects.filter(pk=attempt.pk, worker=worker)
+    if not facts or mine.filter(status=S.RUNNING).update(**facts):
+        return True
+    late = {name: value for name, value in facts.items() if name != "stop_reason"}
+    if mine.exclude(status=S.RUNNING).update(**late):
+        touch(Step, [attempt.step_id])
+    return False
+
+
+def finish(attempt: StepAttempt, result: Result, worker: str, *, claim: bool) -> int | None:
+    """End an attempt that `worker` holds, move its step, settle; the primary key of the next one claimed, if any.
+
+    A lost race writes nothing. A repeated call after a lost reply finds its own work done and returns the attempt
+    that it had claimed then.
+    """
+    with transaction.atomic():
+        workflow = lock(attempt.step.workflow_id)
+        if not _end(attempt, result, fence={"worker": worker}):
+            return _claimed_before(workflow, attempt, worker)
+        _follow(workflow, attempt, result)
+        return settle(workflow, claim_as=worker if claim else "")
+
+
+def _claimed_before(workflow: Workflow, attempt: StepAttempt, worker: str) -> int | None:
+    """After a lost reply: what the first call has claimed for this worker and nobody runs."""
+    from nyxcore.calls import CALLS
+
+    held = StepAttempt.objects.filter(step__workflow=workflow, status=S.RUNNING, worker=worker).exclude(
+        pk=attempt.pk
+    )
+    table = StepAttempt._meta.db_table
+    return next((pk for pk in held.values_list("pk", flat=True) if (table, pk) not in CALLS), None)
+
+
+def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
+    """The sweep's finish: end a locked attempt for a worker that cannot, and move its step. The caller settles."""
+    if _end(attempt, result, fence={}):
+        _follow(workflow, attempt, result)
+
+
+def _end(attempt: StepAttempt, result: Result, *, fence: dict[str, Any]) -> bool:
+    changes: dict[str, Any] = {"error": result.error, "reserved": None}
+    if result.status == S.WAITING:
+        changes |= {"worker": "", "due_at": Later(result.look_again or RING_AT_MOST), "deadline_at": None}
+    return transition(attempt, S.RUNNING, result.status, reason=result.reason, fence=fence, **changes)
+
+
+def _follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
+    """Move the step after its attempt has ended, or open its next attempt."""
+    step = attempt.step
+    if result.status == S.COMPLETED:
+        text = requests.joined(attempt, result.text)
+        transition(step, S.RUNNING, S.COMPLETED, output=text)
+    elif result.status == S.WAITING:
+        transition(step, S.RUNNING, S.WAITING, reason=Reason.WAITING)
+    elif result.status == S.CUT_OFF:
+        _after_cut(workflow, step, attempt, result)
+    elif result.status == S.CANCELLED:  # handed over
+        _again(workflow, step, attempt, result, Cause.HANDOVER, HANDOVERS)
+    elif result.reason == Reason.LOST:
+        _again(workflow, step, attempt, result, Cause.LOST, settings.NYXCORE_LOST_RETRIES)
+    elif result.retryable:
+        _again(workflow, step, attempt, result, Cause.BACKOFF, TRIES)
+    else:
+        transition(step, S.RUNNING, S.FAILED, reason=result.reason)
+
+
+def _again(
+    workflow: Workflow, step: Step, attempt: StepAttempt, result: Result, cause: str, at_most: int
+) -> None:
+    """Open a further attempt for an engine's cause, unless there were enough since a person's last one."""
+    tries = _tries(step, cause)
+    if tries >= at_most:
+        transition(step, S.RUNNING, S.FAILED, reason=result.reason)
+        return
+    delay = backoff(tries, result.retry_after) if cause == Cause.BACKOFF else 0.0
+    _open_or_fail(workflow, step, cause=cause, after=attempt, delay=delay)
+    if not delay:
+        transaction.on_commit(ring)
+
+
+def _open_or_fail(workflow: Workflow, step: Step, **kwargs: Any) -> None:
+    """A follow-up attempt; where the budget or the prompt forbids it the step goes back in line or fails."""
+    try:
+        open_attempt(workflow, step, **kwargs)
+    except OverBudget:
+        transition(step, S.RUNNING, S.PENDING)
+    except LLMError as error:
+        log.info("step %s cannot go on: %s", step.pk, error.message)
+        transition(step, S.RUNNING, S.FAILED, reason=error.reason)
+
+
+def _tries(step: Step, cause: str) -> int:
+    attempts = StepAttempt.objects.filter(step=step, branch="")
+    by_person = attempts.filter(Q(cause__in=PERSON_CAUSES) | Q(caused_by__isnull=False))
+    last = by_person.aggregate(last=Max("number"))["last"] or 0
+    return attempts.filter(cause=cause, number__gt=last).count()
+
+
+def backoff(tries: int, retry_after: float | None) -> float:
+    """Seconds to wait before the next try: what the vendor asks for, else 2, 8, 32, 120."""
+    return max(retry_after or 0.0, min(2.0 * 4**tries, 120.0))
+
+
+def _after_cut(workflow: Workflow, step: Step, attempt: StepAttempt, result: Result) -> None:
+    """A cut answer: as the step's or the workflow's `on_cut_off` says, where that can help; else stop and ask."""
+    policy = step.config.get("on_cut_off") or workflow.on_cut_off
+    if result.reason == Reason.CUT_MAX_TOKENS:
+        if policy == OnCutOff.RAISE and (more := more_room(attempt)):
+            _open_or_fail(workflow, step, cause=Cause.RAISE, after=attempt, max_tokens=more)
+            transaction.on_commit(ring)
+            return
+        if policy == OnCutOff.CONTINUE and requests.part_number(attempt) < PARTS:
+            _open_or_fail(workflow, step, cause=Cause.CONTINUE, after=attempt, continues_id=attempt.pk)
+            transaction.on_commit(ring)
+            return
+    transition(step, S.RUNNING, S.CUT_OFF, reason=result.reason)
+
+
+def more_room(attempt: StepAttempt) -> int | None:
+    """Twice the tokens, at most the model's limit; None when the limit is reached already."""
+    used = int(attempt.request.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS)
+    more = registry.clamp_max_tokens(str(attempt.request.get("model", "")), used * 2)
+    return more if more > used else None

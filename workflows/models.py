@@ -1,0 +1,337 @@
+"""Workflow (which is a run), its steps, and their attempts. What must always hold is enforced by the database here.
+
+The composite key from Step to Workflow (workflow, workflow_phase) and storage settings stand in the first migration,
+since Django cannot express them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pgtrigger
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from nyxcore.models import Hint, Leased, StatefulModel, lease_constraints, state_constraints
+from nyxcore.states import (
+    ATTEMPT_EDGES,
+    STEP_EDGES,
+    STEP_PERSON_EDGES,
+    WORKFLOW_EDGES,
+    WORKFLOW_PERSON_EDGES,
+    Edges,
+    Status,
+    edge_trigger,
+)
+from workflows.querysets import StepAttemptQuerySet, StepQuerySet, WorkflowQuerySet
+
+S = Status
+GOOD_STOP_REASONS = ("end_turn", "stop_sequence")
+
+
+class OnCutOff(models.TextChoices):
+    """What follows an answer that ended at its limit."""
+
+    STOP = "stop", "Stop and ask"
+    RAISE = "raise", "Try again with double the room"
+    CONTINUE = "continue", "Ask the model to go on"
+
+
+class Workflow(StatefulModel):
+    """A run with its own copy of its definition."""
+
+    edges: ClassVar[Edges] = WORKFLOW_EDGES
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="workflows")
+    name = models.CharField(max_length=200)
+    description = models.TextField(blank=True, default="")
+    inputs: models.JSONField[Any, Any] = models.JSONField(
+        default=list
+    )  # the input fields, as in the template
+    input: models.JSONField[Any, Any] = models.JSONField(default=dict)  # their values
+    template_slug = models.CharField(max_length=100, blank=True, default="")
+    template_version = models.PositiveIntegerField(default=0)
+    default_model = models.CharField(max_length=120, blank=True, default="")
+    on_cut_off = models.CharField(max_length=8, choices=OnCutOff, default=OnCutOff.STOP)
+    budget = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)  # USD
+    held_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    copied_from = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="copies"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    phase = models.GeneratedField(
+        expression=models.Case(
+            models.When(status__in=["pending", "running", "paused"], then=models.Value("open")),
+            models.When(status="completed", then=models.Value("completed")),
+            default=models.Value("closed"),
+        ),
+        output_field=models.CharField(max_length=9),
+        db_persist=True,
+    )
+
+    objects = WorkflowQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            *state_constraints(
+                "workflow", WORKFLOW_EDGES, started=[S.RUNNING, S.PAUSED, S.COMPLETED, S.FAILED]
+            ),
+            models.UniqueConstraint(fields=["id", "phase"], name="workflow_id_phase"),
+            models.CheckConstraint(
+                name="workflow_budget_positive",
+                condition=models.Q(budget__isnull=True) | models.Q(budget__gt=0),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["owner", "-id"], name="workflow_by_owner"),
+            models.Index(
+                fields=["id"], name="workflow_active", condition=models.Q(status__in=["running", "paused"])
+            ),
+        ]
+        triggers = [edge_trigger(WORKFLOW_EDGES, WORKFLOW_PERSON_EDGES)]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("workflows:detail", args=[self.pk])
+
+    @property
+    def dom_id(self) -> str:
+        return f"workflow-{self.pk}"
+
+    @property
+    def channel(self) -> str:
+        return f"workflow-{self.pk}"
+
+    @classmethod
+    def hint(cls, pk: int, owner: int, version: int, status: Status) -> Hint:
+        return Hint(f"workflow-{pk}", f"workflow-{pk}", version, status)
+
+
+class Origin(models.TextChoices):
+    TEMPLATE = "template", "From the template"
+    USER = "user", "Added by a person"
+    ENGINE = "engine", "Made by the engine"
+
+
+class Step(StatefulModel):
+    """One step of a workflow: its definition, and its present state and output."""
+
+    edges: ClassVar[Edges] = STEP_EDGES
+    channel_column: ClassVar[str] = "workflow_id"
+
+    workflow = models.ForeignKey(Workflow, on_delete=models.CASCADE, related_name="steps", db_index=False)
+    # Owned by the database: follows Workflow.phase by the composite key. Never written by us.
+    workflow_phase = models.CharField(max_length=9, db_default="open", editable=False)
+    position = models.PositiveIntegerField()
+    key = models.SlugField(max_length=60, db_index=False)
+    title = models.CharField(max_length=200)
+    kind = models.CharField(
+        max_length=40
+    )  # a name in KINDS; no choices, so that a new kind needs no migration
+    config: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    needs: ArrayField[Any, Any] = ArrayField(models.TextField(), default=list)
+    output = models.TextField(blank=True, default="")
+    notes = models.TextField(blank=True, default="")
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.TEMPLATE)
+
+    objects = StepQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["workflow", "position"]
+        constraints = [
+            *state_constraints("step", STEP_EDGES, started=[S.RUNNING, S.WAITING, S.COMPLETED, S.CUT_OFF]),
+            models.UniqueConstraint(
+                fields=["workflow", "position"], name="step_position", deferrable=models.Deferrable.DEFERRED
+            ),
+            models.UniqueConstraint(fields=["workflow", "key"], name="step_key"),
+            # A completed workflow has only done steps; a failed or cancelled one has none at work.
+            models.CheckConstraint(
+                name="step_of_completed_is_done",
+                condition=~models.Q(workflow_phase="completed")
+                | models.Q(status__in=[S.COMPLETED, S.SKIPPED]),
+            ),
+            models.CheckConstraint(
+                name="step_of_closed_is_idle",
+                condition=~models.Q(workflow_phase="closed") | ~models.Q(status__in=[S.RUNNING, S.WAITING]),
+            ),
+        ]
+        triggers = [edge_trigger(STEP_EDGES, STEP_PERSON_EDGES)]
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("workflows:step", args=[self.workflow_id, self.pk])
+
+    @property
+    def dom_id(self) -> str:
+        return f"step-{self.pk}"
+
+    @property
+    def channel(self) -> str:
+        return f"workflow-{self.workflow_id}"
+
+    @classmethod
+    def hint(cls, pk: int, owner: int, version: int, status: Status) -> Hint:
+        return Hint(f"step-{pk}", f"workflow-{owner}", live_version(version), status)
+
+
+def live_version(step_version: int, attempt_version: int = 0) -> int:
+    """What pages compare for a step: rises with the step, and between that with its newest attempt (claimed or not)."""
+    return step_version * 1000 + min(attempt_version, 999)
+
+
+class Cause(models.TextChoices):
+    """Why an attempt was opened."""
+
+    START = "start", "first try"
+    RETRY = "retry", "retried by a person"
+    LOST = "lost", "again, after its worker was lost"
+    BACKOFF = "backoff", "again, after a passing failure"
+    RAISE = "raise", "again, with more room"
+    CONTINUE = "continue", "goes on where the answer was cut"
+    RERUN = "rerun", "run again by a person"
+    EDIT = "edit", "written by a person"
+    HANDOVER = "handover", "again, handed over by a worker that was shut down"
+
+
+class StepAttempt(Leased):
+    """One try at a step. Only added, claimed once, ended once; so (pk, running, worker) is the whole fence."""
+
+    edges: ClassVar[Edges] = ATTEMPT_EDGES
+    channel_column: ClassVar[str] = "step_id"
+
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    kind = models.CharField(max_length=40)
+    branch = models.CharField(max_length=60, blank=True, default="")
+    number = models.PositiveIntegerField()
+    cause = models.CharField(max_length=8, choices=Cause, default=Cause.START)
+    continues = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    caused_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+    )
+    comment = models.TextField(blank=True, default="")  # what a person asked to be done otherwise
+    max_tokens = models.PositiveIntegerField(null=True, blank=True)  # for this attempt only; else the step's
+    request: models.JSONField[Any, Any] = models.JSONField(
+        default=dict
+    )  # prompt as sent, system, model, max_tokens
+    output = models.TextField(blank=True, default="")
+    stop_reason = models.CharField(max_length=60, blank=True, default="")
+    model = models.CharField(
+        max_length=120, blank=True, default=""
+    )  # that answered; asked for: request["model"]
+    input_tokens = models.PositiveIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    cache_read_tokens = models.PositiveIntegerField(null=True, blank=True)
+    cache_write_tokens = models.PositiveIntegerField(null=True, blank=True)
+    thinking_tokens = models.PositiveIntegerField(null=True, blank=True)
+    usage: models.JSONField[Any, Any] = models.JSONField(
+        default=dict
+    )  # every usage field, as the vendor sent it
+    cost = models.DecimalField(
+        max_digits=14, decimal_places=6, null=True, blank=True
+    )  # USD; null = price unknown
+    cost_estimated = models.BooleanField(default=False)
+    reserved = models.DecimalField(
+        max_digits=14, decimal_places=6, null=True, blank=True
+    )  # USD, worst case while open
+    request_id = models.CharField(max_length=120, blank=True, default="")
+
+    objects = StepAttemptQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["step", "branch", "number"]
+        constraints = [
+            *state_constraints(
+                "attempt", ATTEMPT_EDGES, started=[S.RUNNING, S.WAITING, S.COMPLETED, S.CUT_OFF]
+            ),
+            *lease_constraints("attempt", ATTEMPT_EDGES),
+            models.UniqueConstraint(fields=["step", "branch", "number"], name="attempt_number"),
+            models.UniqueConstraint(
+                fields=["step", "branch"],
+                name="attempt_one_open",
+                condition=models.Q(status__in=[S.PENDING, S.RUNNING, S.WAITING]),
+            ),
+            models.CheckConstraint(
+                name="attempt_complete_answer",
+                condition=~models.Q(kind="llm", status=S.COMPLETED)
+                | models.Q(stop_reason__in=GOOD_STOP_REASONS),
+            ),
+        ]
+        indexes = [
+            # Not on due_at: every heartbeat would then rewrite all indexes of the row.
+            models.Index(
+                fields=["id"],
+                name="attempt_open",
+                condition=models.Q(status__in=[S.PENDING, S.RUNNING, S.WAITING]),
+            )
+        ]
+        triggers = [
+            edge_trigger(ATTEMPT_EDGES),
+            pgtrigger.Trigger(
+                name="numbers",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                declare=[("last", "integer")],
+                func="""
+                    SELECT coalesce(max(number), 0) INTO last FROM workflows_stepattempt
+                     WHERE step_id = NEW.step_id AND branch = NEW.branch;
+                    IF NEW.number <> last + 1 THEN
+                        RAISE EXCEPTION 'attempt % of step % would leave a gap after %', NEW.number, NEW.step_id, last
+                            USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="history",
+                when=pgtrigger.Before,
+                operation=pgtrigger.UpdateOf("step_id", "branch", "number", "kind", "stop_reason"),
+                func="""
+                    IF (NEW.step_id, NEW.branch, NEW.number, NEW.kind)
+                       IS DISTINCT FROM (OLD.step_id, OLD.branch, OLD.number, OLD.kind)
+                       OR (OLD.finished_at IS NOT NULL AND NEW.stop_reason <> OLD.stop_reason) THEN
+                        RAISE EXCEPTION 'attempt % is history: what it is, and why it ended, do not change', OLD.id
+                            USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="no_gap",
+                when=pgtrigger.After,
+                operation=pgtrigger.Delete,
+                timing=pgtrigger.Deferred,
+                func="""
+                    IF EXISTS (SELECT FROM workflows_stepattempt WHERE step_id = OLD.step_id AND branch = OLD.branch
+                                HAVING max(number) > count(*)) THEN
+                        RAISE EXCEPTION 'attempt % of step % cannot go alone: later ones stay', OLD.number, OLD.step_id
+                            USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step_id} #{self.number}"
+
+    @property
+    def parts(self) -> int:
+        """The number of this part of an answer that was continued, from 1."""
+        return int(self.request.get("part", 1))

@@ -1,0 +1,193 @@
+"""What the sweep does with this app's rows. Every handler locks the workflow, judges again, and acts as the sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from nyxcore import sweep
+from nyxcore.dbtime import ago, later, since
+from nyxcore.llm.base import LLMError
+from nyxcore.pulse import ring, tell_to_stop
+from nyxcore.states import SWEEP, Actor, Reason, Status, acting, transition, transition_all
+from workflows import engine, requests, runner
+from workflows.decide import DONE
+from workflows.explain import explain
+from workflows.kinds import KINDS
+from workflows.models import Step, StepAttempt, Workflow
+
+S = Status
+OPEN = (S.PENDING, S.RUNNING, S.WAITING)
+
+
+def redeliver(pks: list[int]) -> str:
+    """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
+    due = StepAttempt.objects.filter(pk__in=pks, status=S.PENDING, due_at__lt=ago(0))
+    rung = []
+    for attempt in due.annotate(waited=since("queued_at")):
+        pause = min(max(attempt.waited, engine.RING_AFTER), engine.RING_AT_MOST)
+        if due.filter(pk=attempt.pk).update(due_at=later(pause)):
+            rung.append(attempt.pk)
+    ring(len(rung))
+    return "rung"
+
+
+def expire(pk: int, reason: Reason) -> str:
+    """End a running attempt that gives no sign of life, or outlived its deadline."""
+    with acting(SWEEP):
+        attempt = _judge(pk, S.RUNNING)
+        if attempt is None:
+            return ""
+        workflow = engine.lock(attempt.step.workflow_id)
+        attempt = _judge(pk, S.RUNNING, lock=True)
+        if attempt is None:
+            return ""
+        if attempt.stop_reason:  # the answer was stored, only its consequences are missing
+            result = requests.result_from_row(attempt)
+            did = "finished from the stored answer"
+        else:
+            reason = sweep.verdict(attempt)
+            sign = attempt.heartbeat_at or attempt.started_at
+            error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
+            result = engine.Result(S.FAILED, reason, error=error)
+            requests.estimate_cost(attempt)
+            did = f"ended as {reason}"
+        engine.end_for(workflow, attempt, result)
+        tell_to_stop(StepAttempt._meta.db_table, [pk], "gone")
+        engine.settle(workflow)
+    return did
+
+
+def _judge(pk: int, status: Status, *, lock: bool = False) -> Any:
+    """The attempt if it is still overdue, read afresh."""
+    rows = StepAttempt.objects.filter(sweep.overdue_condition(sweep.Scope()), pk=pk, status=status)
+    if lock:
+        rows = rows.select_for_update(of=("self",))
+    return sweep.judged(rows).defer(None).select_related("step").first()
+
+
+def look(pk: int) -> str:
+    """A waiting attempt whose time has come: its kind's time-out, or another look later."""
+    with acting(SWEEP):
+        attempt = _judge(pk, S.WAITING)
+        if attempt is None:
+            return ""
+        workflow = engine.lock(attempt.step.workflow_id)
+        attempt = _judge(pk, S.WAITING, lock=True)
+        if attempt is None:
+            return ""
+        waited = StepAttempt.objects.filter(pk=pk).annotate(waited=since("started_at")).get().waited
+        try:
+            pause = KINDS[attempt.kind].look(attempt.request, waited)
+        except LLMError as error:
+            transition(attempt, S.WAITING, S.FAILED, reason=error.reason, error=error.message)
+            transition(attempt.step, S.WAITING, S.FAILED, reason=error.reason)
+            engine.settle(workflow)
+            return f"ended as {error.reason}: {error.message}"
+        again = min(pause or engine.RING_AT_MOST, engine.RING_AT_MOST)
+        StepAttempt.objects.filter(pk=pk, status=S.WAITING).update(due_at=later(max(again, 1.0)))
+        return "still waits for a person"
+
+
+def idle_runs(scope: sweep.Scope) -> QuerySet[Workflow]:
+    """Active runs with nothing open and no reason to stand still; and what no rule allows (imported data)."""
+    runs = _annotated(Workflow.objects.all())
+    if scope.run is not None:
+        runs = runs.filter(pk=scope.run)
+    if scope.owner is not None:
+        runs = runs.filter(owner=scope.owner)
+    return runs.filter(_idle() | _impossible()).order_by("pk")
+
+
+def _annotated(runs: QuerySet[Workflow]) -> QuerySet[Workflow]:
+    steps = Step.objects.filter(workflow=OuterRef("pk"))
+    return runs.annotate(
+        open_attempt=Exists(StepAttempt.objects.filter(step__workflow=OuterRef("pk"), status__in=OPEN)),
+        stands=Exists(steps.filter(status__in=(S.WAITING, S.CUT_OFF))),
+        undone=Exists(steps.exclude(status__in=DONE)),
+        at_work=Exists(steps.filter(status__in=(S.RUNNING, S.WAITING))),
+    )
+
+
+def _idle() -> Q:
+    paused = Q(status=S.PAUSED, held_by=None) & ~Q(reason=Reason.BUDGET)
+    return (Q(status=S.RUNNING) | paused) & Q(open_attempt=False, stands=False)
+
+
+def _impossible() -> Q:
+    return (
+        Q(status__in=(S.RUNNING, S.PAUSED), started_at=None)
+        | Q(status=S.COMPLETED, undone=True)
+        | Q(status__in=(S.FAILED, S.CANCELLED), at_work=True)
+    )
+
+
+def repair(pk: int) -> str:
+    """Settle a run that nothing moves; bring one that no rule allows to `failed`, reason stuck."""
+    with acting(SWEEP):
+        workflow = engine.lock(pk)
+        if _annotated(Workflow.objects.filter(pk=pk)).filter(_impossible()).exists():
+            return _close_impossible(workflow)
+        if not _annotated(Workflow.objects.filter(pk=pk)).filter(_idle()).exists():
+            return ""
+        before = workflow.status
+        engine.settle(workflow)
+        return f"settled: {before} > {workflow.status}"
+
+
+def _close_impossible(workflow: Workflow) -> str:
+    """Only rows from outside (a dump loaded without its constraints) get here."""
+    before = Status(workflow.status)
+    with acting(Actor("repair", "sweep")):
+        attempts = StepAttempt.objects.filter(step__workflow=workflow, status__in=OPEN)
+        for status, pks in _by_status(attempts).items():
+            transition_all(StepAttempt, pks, status, S.FAILED, reason=Reason.STUCK)
+        steps = Step.objects.filter(workflow=workflow, status__in=(S.RUNNING, S.WAITING))
+        for status, pks in _by_status(steps).items():
+            transition_all(Step, pks, status, S.FAILED, reason=Reason.STUCK)
+        if before != S.FAILED:
+            transition(
+                workflow,
+                before,
+                S.FAILED,
+                reason=Reason.STUCK,
+                started_at=workflow.started_at or workflow.created_at,
+            )
+        Step.objects.filter(workflow=workflow).exclude(workflow_phase="closed").update(
+            workflow_phase="closed"
+        )
+    return f"repaired: {before} > failed"
+
+
+def _by_status(rows: QuerySet[Any]) -> dict[Status, list[int]]:
+    found: dict[Status, list[int]] = {}
+    for pk, status in rows.values_list("pk", "status"):
+        found.setdefault(Status(status), []).append(pk)
+    return found
+
+
+def explain_run(pk: int) -> list[str] | None:
+    workflow = Workflow.objects.filter(pk=pk).first()
+    return explain(workflow) if workflow else None
+
+
+SWEPT = sweep.Target(
+    name="workflow",
+    attempts=StepAttempt,
+    run_path="step__workflow",
+    owner_path="step__workflow__owner",
+    ring=redeliver,
+    expire=expire,
+    look=look,
+    idle_runs=idle_runs,
+    repair=repair,
+    work=runner.work,
+    explain=explain_run,
+    hand_over=runner.hand_over,
+)
+
+
+def repair_run(workflow_pk: int) -> None:
+    """What the opening of a run's page does: the sweep, for this run only. Never starts anything."""
+    sweep.run_pass(scope=sweep.Scope(run=workflow_pk))

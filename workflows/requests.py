@@ -1,0 +1,190 @@
+"""From rows to what a kind is asked, and from its answer back to columns."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from nyxcore.llm import models as registry
+from nyxcore.llm.base import Completion, LLMError, Usage
+from nyxcore.states import Status
+from workflows import prompts
+from workflows.decide import DONE
+from workflows.kinds import KINDS
+from workflows.models import Step, StepAttempt, Workflow
+
+if TYPE_CHECKING:
+    from workflows.engine import Result
+
+
+def build(
+    workflow: Workflow,
+    step: Step,
+    *,
+    max_tokens: int | None = None,
+    continues: int | None = None,
+    comment: str = "",
+) -> dict[str, Any]:
+    """The request of an attempt as it will be sent and stored: prompt, system, model, max_tokens, sizes.
+
+    Raises LLMError (reason "prompt") when it cannot be filled from what there is.
+    """
+    kind = KINDS[step.kind]
+    earlier = _chain_text(StepAttempt.objects.get(pk=continues)) if continues else ""
+    request = kind.prepare(
+        kind.Config.model_validate(step.config),
+        prompts.Filler(input=workflow.input, steps=_outputs(workflow, step)),
+        default_model=workflow.default_model or registry.default_model(),
+        max_tokens=max_tokens,
+        earlier_text=earlier,
+    )
+    if comment and "prompt" in request:
+        request["prompt"] += _revision(step, comment)
+    return request
+
+
+def earlier_text(attempt: StepAttempt) -> str:
+    """What the attempts have written that this one continues."""
+    return _chain_text(attempt.continues) if attempt.continues else ""
+
+
+def _outputs(workflow: Workflow, step: Step) -> dict[str, prompts.StepOutput]:
+    """The outputs that this step may name: those of the steps it depends on, directly or through others."""
+    needs = dict(Step.objects.filter(workflow=workflow).values_list("key", "needs"))
+    wanted: set[str] = set()
+    queue = list(step.needs)
+    while queue:
+        key = queue.pop()
+        if key not in wanted:
+            wanted.add(key)
+            queue += needs.get(key, [])
+    rows = Step.objects.filter(workflow=workflow, key__in=wanted, status__in=DONE)
+    return {
+        key: prompts.StepOutput(content=output, notes=notes)
+        for key, output, notes in rows.values_list("key", "output", "notes")
+    }
+
+
+def _revision(step: Step, comment: str) -> str:
+    """What is added to the prompt when a person sent an answer back."""
+    last = step.attempts.filter(status__in=(Status.COMPLETED, Status.CUT_OFF)).order_by("-number").first()
+    earlier = (
+        f"\n\n<your_earlier_answer>\n{joined(last, last.output)}\n</your_earlier_answer>" if last else ""
+    )
+    return (
+        f"{earlier}\n\n<comment_of_the_reviewer>\n{comment}\n</comment_of_the_reviewer>\n\n"
+        "Write the whole answer again, changed as the reviewer's comment asks."
+    )
+
+
+# --- answers in parts ---
+
+
+def _chain(attempt: StepAttempt) -> list[StepAttempt]:
+    """The attempts that this one goes on from, oldest first."""
+    chain: list[StepAttempt] = []
+    before = attempt.continues
+    while before is not None:
+        chain.append(before)
+        before = before.continues
+    return chain[::-1]
+
+
+def _chain_text(attempt: StepAttempt) -> str:
+    return "".join(part.output for part in [*_chain(attempt), attempt])
+
+
+def part_number(attempt: StepAttempt) -> int:
+    """1 for a first answer, 2 for the one that continues it, and so on."""
+    return len(_chain(attempt)) + 1
+
+
+def joined(attempt: StepAttempt, text: str) -> str:
+    """The whole answer, when `text` is the last part of it."""
+    return "".join(part.output for part in _chain(attempt)) + text
+
+
+# --- money and usage ---
+
+
+def worst_case(workflow: Workflow, step: Step, *, max_tokens: int | None, continues: int | None) -> Decimal:
+    """USD that the next call of a step may cost at most; 0 for kinds that call nothing."""
+    if not KINDS[step.kind].paid:
+        return Decimal(0)
+    request = build(workflow, step, max_tokens=max_tokens, continues=continues)
+    worst = registry.worst_case(request["model"], _prompt_tokens(request), int(request["max_tokens"]))
+    if worst is None:
+        raise LLMError(
+            f"The price of {request['model']} is unknown, so the budget cannot be kept. Choose another model or "
+            "remove the budget.",
+            reason="budget",
+        )
+    return worst
+
+
+def _prompt_tokens(request: dict[str, Any]) -> int:
+    sent = f"{request.get('system', '')}{request.get('prompt', '')}"
+    return registry.estimate_tokens(sent) + int(request.get("sizes", {}).get("earlier_text", 0))
+
+
+def facts_of(completion: Completion, text: str) -> dict[str, Any]:
+    """The columns that hold a complete or cut answer."""
+    return {
+        "output": _clean(text),
+        "stop_reason": completion.stop_reason,
+        "model": completion.model,
+        "request_id": completion.request_id,
+        **_usage_facts(completion.model, completion.usage),
+    }
+
+
+def facts_of_error(error: LLMError, attempt: StepAttempt, text: str) -> dict[str, Any]:
+    """What a failed or stopped call leaves: its text, and what it probably cost."""
+    facts: dict[str, Any] = {"request_id": error.request_id}
+    if text:
+        facts["output"] = _clean(text)
+    if error.usage is not None:
+        facts |= _usage_facts(str(attempt.request.get("model", "")), error.usage)
+    return facts
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL takes no NUL in a text."""
+    return text.replace("\x00", "")
+
+
+def _usage_facts(model: str, usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "thinking_tokens": usage.thinking_tokens,
+        "usage": dict(usage.raw),
+        "cost": registry.cost(model, usage),
+        "cost_estimated": usage.estimated,
+    }
+
+
+def estimate_cost(attempt: StepAttempt) -> None:
+    """A lost call counts with the prompt it sent and the text that arrived; the vendor's total never came."""
+    if attempt.cost is not None or not attempt.request.get("prompt"):
+        return
+    usage = Usage(
+        input_tokens=_prompt_tokens(attempt.request),
+        output_tokens=registry.estimate_tokens(attempt.output) if attempt.output else 0,
+        estimated=True,
+    )
+    StepAttempt.objects.filter(pk=attempt.pk).update(
+        **_usage_facts(str(attempt.request.get("model", "")), usage)
+    )
+
+
+def result_from_row(attempt: StepAttempt) -> Result:
+    """The Result of an attempt whose answer was stored before its worker was lost."""
+    from nyxcore.llm.base import classify
+    from workflows.engine import Result
+
+    completion = Completion(attempt.output, attempt.stop_reason, attempt.model, Usage())
+    status, reason = classify(completion)
+    return Result(Status(status), reason, text=attempt.output)

@@ -1,0 +1,571 @@
+"""What a person asks for. Each verb is one transaction, checks the state under the lock, and is audited.
+
+A verb that the state does not allow raises Refused with a sentence for the person; nothing has changed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from nyxcore import sweep
+from nyxcore.llm import models as registry
+from nyxcore.llm.base import LLMError
+from nyxcore.models import AuditEntry
+from nyxcore.pulse import ring, tell_to_stop
+from nyxcore.states import Reason, Status, acting, current_actor, person, touch, transition, transition_all
+from workflows import engine, requests, specs
+from workflows.decide import DONE
+from workflows.kinds import KINDS
+from workflows.models import Cause, OnCutOff, Origin, Step, StepAttempt, Workflow
+
+S = Status
+CLOSED = (S.COMPLETED, S.FAILED, S.CANCELLED)
+TABLE = StepAttempt._meta.db_table
+
+
+class Refused(Exception):
+    """The state does not allow what was asked; the message says why and what is possible."""
+
+
+@contextmanager
+def verb(
+    workflow_pk: int, by: Any, action: str, *, kind: str = "person", detail: str = ""
+) -> Iterator[Workflow]:
+    """One audited transaction of a person on a locked workflow."""
+    with acting(person(by, kind)):
+        workflow = engine.lock(workflow_pk)
+        actor = current_actor()
+        assert actor is not None
+        AuditEntry.of(actor, Workflow, workflow.pk, action=action, detail=detail).save()
+        yield workflow
+
+
+def create_workflow(
+    *,
+    owner: Any,
+    spec: specs.WorkflowSpec,
+    data: dict[str, str],
+    name: str = "",
+    default_model: str = "",
+    on_cut_off: str = "",
+    budget: Decimal | None = None,
+    copied_from: Workflow | None = None,
+) -> Workflow:
+    """A pending workflow with its own copy of `spec`. SpecError when the definition or the input is wrong."""
+    spec = spec.model_copy(
+        update={
+            "default_model": default_model or spec.default_model,
+            "on_cut_off": on_cut_off or spec.on_cut_off,
+            "budget": budget if budget is not None else spec.budget,
+        }
+    )
+    spec = specs.validate(spec)
+    values = specs.validate_input(spec, data)
+    if spec.budget is not None:
+        _refuse_unpriced(spec)
+    with transaction.atomic():
+        workflow = Workflow.objects.create(
+            owner=owner,
+            name=(name or spec.name)[:200],
+            description=spec.description,
+            inputs=[field_.model_dump(mode="json") for field_ in spec.inputs],
+            input=values,
+            template_slug=spec.slug,
+            template_version=spec.version,
+            default_model=spec.default_model,
+            on_cut_off=spec.on_cut_off,
+            budget=spec.budget,
+            copied_from=copied_from,
+        )
+        Step.objects.bulk_create(
+            Step(
+                workflow=workflow,
+                position=position,
+                key=step.key,
+                title=step.title,
+                kind=step.kind,
+                config=step.config,
+                needs=list(step.needs or []),
+                notes=step.notes,
+                origin=Origin.TEMPLATE if spec.slug else Origin.USER,
+            )
+            for position, step in enumerate(spec.steps, 1)
+        )
+    return workflow
+
+
+def _refuse_unpriced(spec: specs.WorkflowSpec) -> None:
+    """A budget that cannot be kept is refused: every model of the workflow needs a known price."""
+    models = {
+        str(step.config.get("model") or spec.default_model or registry.default_model()) for step in spec.steps
+    }
+    for model in sorted(models):
+        if registry.worst_case(model, 1, 1) is None:
+            raise Refused(
+                f"The price of {model} is unknown, so a budget cannot be kept. Choose another model or no budget."
+            )
+
+
+def start_workflow(workflow: Workflow, *, by: Any) -> None:
+    """Begin a pending workflow."""
+    sweep.run_pass(scope=sweep.Scope(owner=workflow.owner_id))
+    with verb(workflow.pk, by, "start") as locked:
+        if not transition(locked, S.PENDING, S.RUNNING):
+            raise Refused(f"This workflow was started already; it is {Status(locked.status).label.lower()}.")
+        engine.settle(locked)
+
+
+def pause_workflow(workflow: Workflow, *, by: Any) -> None:
+    """Open nothing new; what streams ends normally."""
+    with verb(workflow.pk, by, "pause") as locked:
+        if locked.held_by_id or locked.status not in (S.RUNNING, S.PAUSED):
+            raise Refused(f"This workflow cannot be paused: it is {Status(locked.status).label.lower()}.")
+        locked.held_by = by
+        locked.save(update_fields=["held_by"])
+        touch(Workflow, [locked.pk])
+        engine.settle(locked)
+
+
+def resume_workflow(workflow: Workflow, *, by: Any) -> None:
+    """Go on with everything that failed, was cancelled or has not run; completed steps are kept.
+
+    An answer that was cut off is never asked for again with the same limit: such steps are named and refused.
+    """
+    with verb(workflow.pk, by, "resume") as locked:
+        steps = list(Step.objects.filter(workflow=locked).order_by("position"))
+        cut = [step.title for step in steps if step.status == S.CUT_OFF]
+        if cut:
+            raise Refused(
+                f"Cut off: {', '.join(cut)}. Retry with more room, continue, or accept the answer as it is; "
+                "asking again with the same limit would be cut again."
+            )
+        if locked.status in (S.PENDING, S.COMPLETED):
+            raise Refused(
+                f"There is nothing to resume: the workflow is {Status(locked.status).label.lower()}."
+            )
+        if locked.status == S.RUNNING and not locked.held_by_id:
+            raise Refused("The workflow is running already.")
+        _release(locked)
+        if locked.status in CLOSED:
+            transition(locked, CLOSED, S.RUNNING)
+        for status in (S.FAILED, S.CANCELLED):
+            transition_all(Step, [step.pk for step in steps if step.status == status], status, S.PENDING)
+        engine.settle(locked)
+
+
+def _release(workflow: Workflow) -> None:
+    if workflow.held_by_id:
+        workflow.held_by = None
+        workflow.save(update_fields=["held_by"])
+        touch(Workflow, [workflow.pk])
+
+
+def cancel_workflow(workflow: Workflow, *, by: Any) -> None:
+    """End the run now: running calls are stopped, their text is kept, nothing new opens."""
+    with verb(workflow.pk, by, "cancel") as locked:
+        if locked.status in CLOSED:
+            raise Refused(f"This workflow has ended already; it is {Status(locked.status).label.lower()}.")
+        _end_open_attempts(locked)
+        open_steps = (S.PENDING, S.RUNNING, S.WAITING, S.CUT_OFF)
+        for status in open_steps:
+            steps = Step.objects.filter(workflow=locked, status=status).values_list("pk", flat=True)
+            transition_all(Step, list(steps), status, S.CANCELLED, reason=Reason.USER)
+        if locked.held_by_id:
+            locked.held_by = None
+            locked.save(update_fields=["held_by"])
+        transition(locked, Status(locked.status), S.CANCELLED, reason=Reason.USER)
+
+
+def _end_open_attempts(workflow: Workflow) -> None:
+    attempts = StepAttempt.objects.filter(step__workflow=workflow).open()
+    for status in (S.PENDING, S.RUNNING, S.WAITING):
+        # A claim may be faster than this: it moves pending rows without the workflow's lock, so running comes after.
+        pks = list(attempts.filter(status=status).values_list("pk", flat=True))
+        moved = transition_all(StepAttempt, pks, status, S.CANCELLED, reason=Reason.USER)
+        if status == S.RUNNING:
+            for attempt in StepAttempt.objects.filter(pk__in=moved).exclude(request={}):
+                requests.estimate_cost(attempt)
+            tell_to_stop(TABLE, moved, "cancel")
+
+
+# --- one step ---
+
+
+def retry_step(
+    step: Step,
+    *,
+    by: Any,
+    max_tokens: int | None = None,
+    model: str | None = None,
+    prompt: str | None = None,
+    effort: str | None = None,
+    continue_text: bool = False,
+    kind: str = "person",
+) -> StepAttempt:
+    """Try a failed, cancelled or cut step again now, also while siblings stream.
+
+    Changes of model, prompt and effort stay in the step; `max_tokens` too. `continue_text` asks the model to go on
+    where a cut answer ended, at most `engine.PARTS` parts.
+    """
+    with verb(step.workflow_id, by, "retry", kind=kind, detail=step.key) as workflow:
+        step = _locked_step(step)
+        if step.status not in (S.FAILED, S.CANCELLED, S.CUT_OFF):
+            raise Refused(f"“{step.title}” cannot be retried: it is {Status(step.status).label.lower()}.")
+        last = step.attempts.order_by("-number").first()
+        fields: dict[str, Any] = {}
+        cause = str(Cause.RETRY)
+        if continue_text:
+            fields, cause = _continue(step, last), Cause.CONTINUE
+        elif step.reason == Reason.CUT_MAX_TOKENS and not (max_tokens or model or prompt or effort):
+            raise Refused(
+                "The same limit would cut the answer again. Name a larger one, continue, or accept the answer."
+            )
+        edits = {"max_tokens": max_tokens, "model": model, "prompt": prompt, "effort": effort}
+        _edit_config(workflow, step, {name: value for name, value in edits.items() if value is not None})
+        _check_needs(workflow, step)
+        _open_again(workflow)
+        _open_now(workflow, step, cause, fields)
+        engine.settle(workflow)
+        transaction.on_commit(ring)
+        return step.attempts.order_by("-number")[0]
+
+
+def _continue(step: Step, last: StepAttempt | None) -> dict[str, Any]:
+    if step.status != S.CUT_OFF or step.reason != Reason.CUT_MAX_TOKENS or last is None:
+        raise Refused("Only an answer that was cut at its token limit can be continued.")
+    if requests.part_number(last) >= engine.PARTS:
+        raise Refused(
+            f"The answer has {engine.PARTS} parts already. Retry with more room, or accept it as it is."
+        )
+    return {"continues_id": last.pk, "max_tokens": last.max_tokens}
+
+
+def _locked_step(step: Step) -> Step:
+    """The step as it is now; its workflow is locked, so it stays so."""
+    return Step.objects.get(pk=step.pk)
+
+
+def _check_needs(workflow: Workflow, step: Step) -> None:
+    unmet = Step.objects.filter(workflow=workflow, key__in=step.needs).exclude(status__in=DONE)
+    titles = list(unmet.values_list("title", flat=True))
+    if titles:
+        raise Refused(f"“{step.title}” needs {', '.join(titles)} first. Resume the workflow instead.")
+
+
+def _open_again(workflow: Workflow) -> None:
+    """Bring a closed or paused workflow back, before any of its steps."""
+    _release(workflow)
+    if workflow.status != S.RUNNING:
+        transition(workflow, Status(workflow.status), S.RUNNING)
+
+
+def _open_now(workflow: Workflow, step: Step, cause: str, fields: dict[str, Any]) -> None:
+    try:
+        engine.open_attempt(workflow, step, cause=cause, **fields)
+    except engine.OverBudget:
+        left = engine.left_of_budget(workflow)
+        raise Refused(
+            f"The next call may cost more than the ${left:.2f} that is left of the budget. Raise it first."
+        ) from None
+    except LLMError as error:
+        raise Refused(error.message) from None
+
+
+def _edit_config(workflow: Workflow, step: Step, edits: dict[str, Any]) -> None:
+    """Change a step's config where the whole workflow stays valid with it."""
+    if not edits:
+        return
+    config = step.config | edits
+    spec = spec_of(workflow)
+    for spec_step in spec.steps:
+        if spec_step.key == step.key:
+            spec_step.config = config
+    try:
+        checked = specs.validate(spec)
+    except specs.SpecError as error:
+        raise Refused(" ".join(problem.message for problem in error.problems)) from None
+    step.config = next(other.config for other in checked.steps if other.key == step.key)
+    step.save(update_fields=["config"])
+
+
+def spec_of(workflow: Workflow) -> specs.WorkflowSpec:
+    """The definition that a workflow holds, as it would be exported; steps made by the engine are left out."""
+    whole = Workflow.objects.get(pk=workflow.pk)
+    steps = Step.objects.filter(workflow=workflow).exclude(origin=Origin.ENGINE).order_by("position")
+    return specs.WorkflowSpec.model_validate(
+        {
+            "name": whole.name,
+            "slug": whole.template_slug or f"workflow-{whole.pk}",
+            "version": whole.template_version or 1,
+            "description": whole.description,
+            "inputs": whole.inputs,
+            "default_model": whole.default_model,
+            "on_cut_off": whole.on_cut_off,
+            "budget": whole.budget,
+            "steps": [
+                {name: getattr(step, name) for name in ("key", "title", "kind", "config", "needs", "notes")}
+                for step in steps
+            ],
+        }
+    )
+
+
+def skip_step(step: Step, *, by: Any, replacement: str = "") -> None:
+    """Go on without a step's result. Where a later prompt names its output, a replacement text is needed."""
+    with verb(step.workflow_id, by, "skip", detail=step.key) as workflow:
+        step = _locked_step(step)
+        if step.status not in (S.PENDING, S.FAILED, S.CANCELLED, S.CUT_OFF):
+            raise Refused(f"“{step.title}” cannot be skipped: it is {Status(step.status).label.lower()}.")
+        users = _named_by(workflow, step)
+        if users and not replacement.strip():
+            raise Refused(
+                f"{', '.join(users)} uses the output of “{step.title}”: give a text to use in its place."
+            )
+        if workflow.status != S.PENDING:
+            _open_again(workflow)
+        transition(step, Status(step.status), S.SKIPPED, reason=Reason.USER, output=replacement)
+        engine.settle(workflow)
+
+
+def _named_by(workflow: Workflow, step: Step) -> list[str]:
+    """Titles of the steps whose prompts name this step's output."""
+    from workflows.prompts import steps_named
+
+    named = []
+    for other in Step.objects.filter(workflow=workflow).exclude(pk=step.pk):
+        kind = KINDS[other.kind]
+        if step.key in steps_named(kind.templates(kind.Config.model_validate(other.config)).values()):
+            named.append(other.title)
+    return named
+
+
+def accept_step(step: Step, *, by: Any) -> None:
+    """Let a cut answer pass as it is; who did it is recorded."""
+    with verb(step.workflow_id, by, "accept", detail=step.key) as workflow:
+        step = _locked_step(step)
+        last = step.attempts.filter(status=S.CUT_OFF).order_by("-number").first()
+        if step.status != S.CUT_OFF or last is None:
+            raise Refused(
+                f"“{step.title}” has no cut answer to accept: it is {Status(step.status).label.lower()}."
+            )
+        text = requests.joined(last, last.output)
+        if not text.strip():
+            raise Refused(
+                "There is no text to accept: the model only thought. Retry with another model or lower effort."
+            )
+        _open_again(workflow)
+        transition(step, S.CUT_OFF, S.COMPLETED, reason=Reason.USER, output=text)
+        engine.settle(workflow)
+
+
+# --- gates ---
+
+
+def _gate(step: Step) -> tuple[Step, StepAttempt]:
+    step = _locked_step(step)
+    attempt = step.attempts.filter(status=S.WAITING).first()
+    if step.status != S.WAITING or attempt is None:
+        raise Refused(
+            f"“{step.title}” does not wait for a decision: it is {Status(step.status).label.lower()}."
+        )
+    return step, attempt
+
+
+def approve_step(step: Step, *, by: Any, text: str | None = None) -> None:
+    """Let the reviewed text pass, as it is or edited."""
+    with verb(
+        step.workflow_id, by, "approve" if text is None else "edit and approve", detail=step.key
+    ) as workflow:
+        step, attempt = _gate(step)
+        if text is not None and not text.strip():
+            raise Refused("The edited text is empty. Send the step back, or cancel the workflow.")
+        output = attempt.output if text is None else text.replace("\x00", "")
+        transition(attempt, S.WAITING, S.COMPLETED, reason=Reason.USER, output=output)
+        transition(step, S.WAITING, S.COMPLETED, output=output)
+        engine.settle(workflow)
+
+
+def send_back_step(step: Step, *, by: Any, comment: str) -> None:
+    """Have the reviewed step write its answer again with a comment, and everything after it up to this gate."""
+    comment = comment.replace("\x00", "").strip()
+    with verb(step.workflow_id, by, "send back", detail=step.key) as workflow:
+        step, attempt = _gate(step)
+        if not comment:
+            raise Refused("Say in the comment what should be different.")
+        source = Step.objects.get(workflow=workflow, key=attempt.request["shows"])
+        if source.status not in (S.COMPLETED, S.SKIPPED):
+            raise Refused(
+                f"“{source.title}” is {Status(source.status).label.lower()}; it cannot be sent back now."
+            )
+        transition(attempt, S.WAITING, S.CANCELLED, reason=Reason.USER)
+        transition(step, S.WAITING, S.CANCELLED, reason=Reason.USER)
+        transition(step, S.CANCELLED, S.PENDING)
+        affected = _dependents(workflow, source) - {step.pk}
+        done = Step.objects.filter(pk__in=affected, status__in=DONE)
+        if Step.objects.filter(pk__in=affected, status__in=(S.RUNNING, S.WAITING)).exists():
+            raise Refused("Other steps that use this answer are at work. Wait until they have ended.")
+        for status in DONE:
+            transition_all(
+                Step, list(done.filter(status=status).values_list("pk", flat=True)), status, S.PENDING
+            )
+        transition(source, Status(source.status), S.PENDING)
+        _open_again(workflow)
+        _open_now(workflow, source, Cause.RERUN, {"comment": comment})
+        engine.settle(workflow)
+        transaction.on_commit(ring)
+
+
+# --- running again from a step ---
+
+
+@dataclass(frozen=True)
+class RerunPlan:
+    """What `rerun_from` would do: steps whose results are reused, steps that run again, USD from and to."""
+
+    reused: list[Step]
+    again: list[Step]
+    cost_low: Decimal | None
+    cost_high: Decimal | None
+
+
+def plan_rerun(step: Step) -> RerunPlan:
+    """Look, do not touch: the list a person confirms before a rerun."""
+    workflow = step.workflow
+    again_pks = _rerun_set(workflow, step)
+    steps = list(Step.objects.filter(workflow=workflow).order_by("position"))
+    again = [other for other in steps if other.pk in again_pks]
+    low = high = Decimal(0)
+    known = True
+    for other in again:
+        paid = StepAttempt.objects.filter(step=other, cost__isnull=False).order_by("-number").first()
+        low += paid.cost if paid and paid.cost else Decimal(0)
+        if KINDS[other.kind].paid:
+            config, model = (
+                other.config,
+                other.config.get("model") or workflow.default_model or registry.default_model(),
+            )
+            room = int(config.get("max_tokens") or engine.settings.NYXCORE_DEFAULT_MAX_TOKENS)
+            sent = int(paid.input_tokens or 0) if paid else 0
+            worst = registry.worst_case(
+                str(model), sent or registry.estimate_tokens(str(config.get("prompt", ""))), room
+            )
+            known = known and worst is not None
+            high += worst or Decimal(0)
+    return RerunPlan(
+        [other for other in steps if other.pk not in again_pks],
+        again,
+        low if known else None,
+        high if known else None,
+    )
+
+
+def rerun_from(
+    step: Step,
+    *,
+    by: Any,
+    config_edits: dict[str, dict[str, Any]] | None = None,
+    output_edits: dict[str, str] | None = None,
+) -> None:
+    """Run a step again, with its dependents and everything not done; what is completed besides is reused.
+
+    Refused while the run is live, or while the step's own needs are not done. `config_edits` changes steps that run
+    again, `output_edits` the stored outputs of steps that do not (each an attempt of cause `edit`).
+    """
+    with verb(step.workflow_id, by, "rerun", detail=step.key) as workflow:
+        step = _locked_step(step)
+        if workflow.status not in CLOSED:
+            raise Refused(
+                "The workflow is still live. Cancel it or wait for its end, then run it again from here."
+            )
+        _check_needs(workflow, step)
+        again = _rerun_set(workflow, step)
+        for key, output in (output_edits or {}).items():
+            _edit_output(workflow, key, output, again)
+        for key, edits in (config_edits or {}).items():
+            other = Step.objects.get(workflow=workflow, key=key)
+            _edit_config(workflow, other, edits)
+        transition(workflow, CLOSED, S.RUNNING)
+        reset = (S.FAILED, S.CANCELLED, S.COMPLETED, S.SKIPPED, S.CUT_OFF)
+        for status in reset:
+            rows = Step.objects.filter(pk__in=again, status=status).values_list("pk", flat=True)
+            transition_all(Step, list(rows), status, S.PENDING, output="")
+        engine.settle(workflow)
+
+
+def _rerun_set(workflow: Workflow, step: Step) -> set[int]:
+    """The step, its dependents, and everything that is neither completed nor skipped."""
+    undone = Step.objects.filter(workflow=workflow).exclude(status__in=DONE).values_list("pk", flat=True)
+    return {step.pk, *_dependents(workflow, step), *undone}
+
+
+def _dependents(workflow: Workflow, step: Step) -> set[int]:
+    """Primary keys of the steps that need `step`, directly or through others."""
+    rows = list(Step.objects.filter(workflow=workflow).values_list("pk", "key", "needs"))
+    found: set[int] = set()
+    keys = {step.key}
+    while True:
+        new = {pk: key for pk, key, needs in rows if pk not in found and keys.intersection(needs)}
+        if not new:
+            return found
+        found |= new.keys()
+        keys |= set(new.values())
+
+
+def _edit_output(workflow: Workflow, key: str, output: str, again: set[int]) -> None:
+    other = Step.objects.get(workflow=workflow, key=key)
+    if other.pk in again or other.status not in DONE:
+        raise Refused(
+            f"The output of “{other.title}” is written anew or not there yet, so it cannot be edited."
+        )
+    engine.record_edit(other, output.replace("\x00", ""))
+
+
+# --- settings ---
+
+UNCHANGED: Any = object()
+
+
+def update_settings(
+    workflow: Workflow,
+    *,
+    by: Any,
+    name: str | None = None,
+    default_model: str | None = None,
+    on_cut_off: str | None = None,
+    budget: Decimal | None = UNCHANGED,
+    steps: dict[str, dict[str, Any]] | None = None,
+) -> None:
+    """Change a workflow's settings, and the model and max_tokens of steps that are not running."""
+    with verb(workflow.pk, by, "settings") as locked:
+        changed = []
+        if name is not None:
+            locked.name = name[:200]
+            changed.append("name")
+        if default_model is not None:
+            locked.default_model = default_model
+            changed.append("default_model")
+        if on_cut_off is not None:
+            locked.on_cut_off = OnCutOff(on_cut_off)
+            changed.append("on_cut_off")
+        if budget is not UNCHANGED:
+            locked.budget = budget
+            changed.append("budget")
+        if changed:
+            locked.save(update_fields=changed)
+        for key, edits in (steps or {}).items():
+            step = Step.objects.get(workflow=locked, key=key)
+            if {name: step.config.get(name) for name in edits} == edits:
+                continue
+            if step.status == S.RUNNING:
+                raise Refused(f"“{step.title}” is running; its settings can be changed when it has ended.")
+            _edit_config(locked, step, edits)
+            touch(Step, [step.pk])
+        if locked.budget is not None and ({"budget", "default_model"} & set(changed) or steps):
+            _refuse_unpriced(spec_of(locked))
+        touch(Workflow, [locked.pk])
