@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import DateTimeField, DurationField, FloatField, Func, Value
+from django.db.models import DateTimeField, DurationField, F, FloatField, Func, Value
 from django.db.models.expressions import Combinable, CombinedExpression
 
 
@@ -47,5 +47,7 @@ def later(seconds: float) -> CombinedExpression:
 
 
 def since(expression: Any) -> EpochOf:
-    """Seconds from `expression` (a time) until now."""
+    """Seconds from `expression` (a time, or the name of a column) until now."""
+    if isinstance(expression, str):
+        expression = F(expression)
     return EpochOf(CombinedExpression(Clock(), Combinable.SUB, expression, output_field=DurationField()))

@@ -11,6 +11,8 @@ import dj_database_url
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from nyxcore import bus
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -174,6 +176,9 @@ CONTENT_SECURITY_POLICY = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
+
+# Hints and texts travel from workers to pages over Valkey's publish and subscribe.
+EVENTSTREAM_REDIS = bus.options(REDIS_URL)
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"

@@ -308,8 +308,8 @@ def _compare_and_swap(
         back=sql.SQL(", ").join(map(sql.Identifier, _returned(model))),
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [*values, list(pks), frm.value, *fence.values()])  # type: ignore[arg-type]
-        return cursor.fetchall()
+        cursor.execute(query, [*values, list(pks), frm.value, *fence.values()])
+        return list(cursor.fetchall())
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ def touch(model: type[StatefulModel], pks: Sequence[int]) -> None:
         "UPDATE {} SET version = version + 1 WHERE id = ANY(%s) RETURNING id, version, {}, status"
     ).format(sql.Identifier(model._meta.db_table), sql.Identifier(model.channel_column))
     with connection.cursor() as cursor:
-        cursor.execute(query, [list(pks)])  # type: ignore[arg-type]
+        cursor.execute(query, [list(pks)])
         for pk, version, owner, status in cursor.fetchall():
             events.publish(model.hint(pk, owner, version, Status(status)))
 
@@ -366,7 +366,7 @@ def edge_trigger(edges: Edges, person_edges: Iterable[tuple[Status, Status]] = (
     return pgtrigger.Trigger(
         name="edges",
         when=pgtrigger.Before,
-        operation=pgtrigger.UpdateOf("status"),
+        operation=pgtrigger.UpdateOf("status"),  # type: ignore[no-untyped-call]
         declare=[("actor", "text"), ("edge", "text")],
         func=f"""
             actor := coalesce(current_setting('nyxcore.actor', true), '');

@@ -88,8 +88,9 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
     Without a scope it is the periodic pass: skipped (empty list) when another process has passed within this
     interval, unless `force`. While the guard holds, running rows are not judged.
     """
-    guarded, mine = _enter(periodic=scope is None and not dry_run, force=force)
-    if not mine:
+    whole = scope is None or (scope.run is None and scope.owner is None)
+    guarded, mine = _enter(record=whole and not dry_run, force=force or scope is not None)
+    if scope is None and not mine and not dry_run:
         return []
     found: list[Found] = []
     for target in TARGETS:
@@ -99,8 +100,8 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
     return found
 
 
-def _enter(*, periodic: bool, force: bool) -> tuple[bool, bool]:
-    """(guard holds, this pass is ours). Records the pass, and raises the guard after a gap.
+def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
+    """(guard holds, this pass is ours). Records a whole pass, and raises the guard once for each gap between passes.
 
     After an outage of the database or of the machine every lease looks expired. Living workers renew within a
     lease, so running rows are judged only one lease after the gap.
@@ -114,25 +115,25 @@ def _enter(*, periodic: bool, force: bool) -> tuple[bool, bool]:
         "force": force,
         "lock": _LOCK,
     }
+    mine = False
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%(lock)s)", values)
         if cursor.fetchone()[0]:
             cursor.execute(
                 f"""INSERT INTO nyxcore_sweepstate (id) VALUES (1) ON CONFLICT DO NOTHING;
                 UPDATE nyxcore_sweepstate SET guard_until = {CLOCK} + make_interval(secs => %(lease)s)
-                 WHERE {gap} AND (guard_until IS NULL OR guard_until < {CLOCK});
+                 WHERE {gap} AND (guard_until IS NULL OR guard_until < last_pass + make_interval(secs => %(gap)s));
                 UPDATE nyxcore_sweepstate SET guard_until = greatest(guard_until,
                        pg_postmaster_start_time() + make_interval(secs => %(lease)s))
                  WHERE pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s)""",
                 values,
             )
-            cursor.execute(f"UPDATE nyxcore_sweepstate SET last_pass = {CLOCK} WHERE {due}", values)
-            mine = cursor.rowcount == 1
-        else:
-            mine = False
+            if record:
+                cursor.execute(f"UPDATE nyxcore_sweepstate SET last_pass = {CLOCK} WHERE {due}", values)
+                mine = cursor.rowcount == 1
         cursor.execute(f"SELECT guard_until > {CLOCK} FROM nyxcore_sweepstate")
         row = cursor.fetchone()
-    return bool(row and row[0]), mine or not periodic
+    return bool(row and row[0]), mine
 
 
 def _sweep_target(target: Target, scope: Scope, *, dry_run: bool, guarded: bool) -> Iterable[Found]:
@@ -180,7 +181,8 @@ def _overdue(target: Target, scope: Scope) -> QuerySet[Any]:
         rows = rows.filter(**{target.run_path: scope.run})
     if scope.owner is not None:
         rows = rows.filter(**{target.owner_path: scope.owner})
-    return judged(rows).order_by("pk")[:BATCH]
+    found: QuerySet[Any] = judged(rows).order_by("pk")[:BATCH]
+    return found
 
 
 def judged(rows: QuerySet[Any]) -> QuerySet[Any]:

@@ -39,9 +39,8 @@ def make_workflow(
 ) -> Workflow:
     """A workflow of that definition, pending or (with `start`) running."""
     owner = owner or make_user()
-    workflow = services.create_workflow(
-        owner=owner, spec=make_spec(steps, **fields), data=fields.get("data", {})
-    )
+    data = fields.pop("data", {})
+    workflow = services.create_workflow(owner=owner, spec=make_spec(steps, **fields), data=data)
     if start:
         services.start_workflow(workflow, by=owner)
         workflow.refresh_from_db()

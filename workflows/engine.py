@@ -368,7 +368,7 @@ def _tries(step: Step, cause: str) -> int:
 
 def backoff(tries: int, retry_after: float | None) -> float:
     """Seconds to wait before the next try: what the vendor asks for, else 2, 8, 32, 120."""
-    return max(retry_after or 0.0, min(2.0 * 4**tries, 120.0))
+    return max(retry_after or 0.0, min(2.0 * float(4**tries), 120.0))
 
 
 def _after_cut(workflow: Workflow, step: Step, attempt: StepAttempt, result: Result) -> None:

@@ -25,10 +25,10 @@ def redeliver(pks: list[int]) -> str:
     """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
     due = StepAttempt.objects.filter(pk__in=pks, status=S.PENDING, due_at__lt=ago(0))
     rung = []
-    for attempt in due.annotate(waited=since("queued_at")):
-        pause = min(max(attempt.waited, engine.RING_AFTER), engine.RING_AT_MOST)
-        if due.filter(pk=attempt.pk).update(due_at=later(pause)):
-            rung.append(attempt.pk)
+    for pk, waited in due.annotate(waited=since("queued_at")).values_list("pk", "waited"):
+        pause = min(max(waited, engine.RING_AFTER), engine.RING_AT_MOST)
+        if due.filter(pk=pk).update(due_at=later(pause)):
+            rung.append(pk)
     ring(len(rung))
     return "rung"
 
@@ -67,6 +67,11 @@ def _judge(pk: int, status: Status, *, lock: bool = False) -> Any:
     return sweep.judged(rows).defer(None).select_related("step").first()
 
 
+def _seconds_since(pk: int, column: str) -> float:
+    waited = StepAttempt.objects.filter(pk=pk).annotate(waited=since(column)).values_list("waited", flat=True)
+    return float(waited[0])
+
+
 def look(pk: int) -> str:
     """A waiting attempt whose time has come: its kind's time-out, or another look later."""
     with acting(SWEEP):
@@ -77,7 +82,7 @@ def look(pk: int) -> str:
         attempt = _judge(pk, S.WAITING, lock=True)
         if attempt is None:
             return ""
-        waited = StepAttempt.objects.filter(pk=pk).annotate(waited=since("started_at")).get().waited
+        waited = _seconds_since(pk, "started_at")
         try:
             pause = KINDS[attempt.kind].look(attempt.request, waited)
         except LLMError as error:

@@ -131,7 +131,7 @@ def _perform(attempt: StepAttempt, call: Call, worker: str) -> engine.Result | N
         return engine.Result(S.FAILED, Reason.INTERNAL, error=detail[:4000], facts=facts)
 
 
-def _prepare(attempt: StepAttempt, call: Call, worker: str) -> StepInput | None:
+def _prepare(attempt: StepAttempt, call: Call, worker: str) -> StepInput[Any] | None:
     """Fill the prompt and store it with the attempt before anything is sent."""
     step = attempt.step
     kind = KINDS[step.kind]
@@ -158,7 +158,7 @@ def _prepare(attempt: StepAttempt, call: Call, worker: str) -> StepInput | None:
     )
 
 
-def _run(attempt: StepAttempt, step_input: StepInput) -> Outcome:
+def _run(attempt: StepAttempt, step_input: StepInput[Any]) -> Outcome:
     """Run the kind without holding a database connection; paid calls wait for one of the provider's places."""
     kind = KINDS[attempt.step.kind]
     if not kind.paid:

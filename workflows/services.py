@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from nyxcore import sweep
@@ -83,6 +84,7 @@ def create_workflow(
             budget=spec.budget,
             copied_from=copied_from,
         )
+        needs = specs.resolved_needs(spec)
         Step.objects.bulk_create(
             Step(
                 workflow=workflow,
@@ -91,7 +93,7 @@ def create_workflow(
                 title=step.title,
                 kind=step.kind,
                 config=step.config,
-                needs=list(step.needs or []),
+                needs=list(needs[step.key]),
                 notes=step.notes,
                 origin=Origin.TEMPLATE if spec.slug else Origin.USER,
             )
@@ -281,13 +283,13 @@ def _edit_config(workflow: Workflow, step: Step, edits: dict[str, Any]) -> None:
     """Change a step's config where the whole workflow stays valid with it."""
     if not edits:
         return
-    config = step.config | edits
     spec = spec_of(workflow)
-    for spec_step in spec.steps:
-        if spec_step.key == step.key:
-            spec_step.config = config
+    steps = [
+        other.model_copy(update={"config": other.config | edits}) if other.key == step.key else other
+        for other in spec.steps
+    ]
     try:
-        checked = specs.validate(spec)
+        checked = specs.validate(spec.model_copy(update={"steps": steps}))
     except specs.SpecError as error:
         raise Refused(" ".join(problem.message for problem in error.problems)) from None
     step.config = next(other.config for other in checked.steps if other.key == step.key)
@@ -450,7 +452,7 @@ def plan_rerun(step: Step) -> RerunPlan:
                 other.config,
                 other.config.get("model") or workflow.default_model or registry.default_model(),
             )
-            room = int(config.get("max_tokens") or engine.settings.NYXCORE_DEFAULT_MAX_TOKENS)
+            room = int(config.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS)
             sent = int(paid.input_tokens or 0) if paid else 0
             worst = registry.worst_case(
                 str(model), sent or registry.estimate_tokens(str(config.get("prompt", ""))), room
