@@ -1,0 +1,46 @@
+"""Template tags of the whole site: thin covers over nyxcore/ui.py and nyxcore/markdown.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template import Context
+from django.utils.safestring import SafeString
+
+from nyxcore import markdown, ui
+
+register = template.Library()
+THEMES = ("light", "dark")
+
+register.simple_tag(ui.icon, name="icon")
+register.simple_tag(ui.sprite, name="icon_sprite")
+register.simple_tag(ui.elapsed, name="elapsed")
+register.simple_tag(ui.when, name="when")
+register.filter("duration", ui.duration)
+register.filter("money", ui.money)
+register.filter("number", ui.number)
+register.filter("short", ui.short)
+register.filter("bytesize", ui.size)
+register.filter("printable", ui.printable)
+
+
+@register.simple_tag
+def status(row: Any, word: str = "") -> SafeString:
+    """The badge of a row, or of a status word. A row may name its own word (`status_word`), as a queued step does."""
+    value = row if isinstance(row, str) else row.status
+    return ui.status_badge(value, word or getattr(row, "status_word", ""))
+
+
+@register.simple_tag(takes_context=True)
+def theme(context: Context) -> str:
+    """The reader's choice of colours, "" for the system's. In a cookie, so that the first paint is right."""
+    request = context.get("request")
+    chosen = request.COOKIES.get("theme", "") if request else ""
+    return chosen if chosen in THEMES else ""
+
+
+@register.filter("markdown")
+def markdown_filter(text: str) -> SafeString:
+    """Untrusted Markdown as safe HTML."""
+    return markdown.render(text)

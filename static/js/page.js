@@ -1,0 +1,329 @@
+/**
+ * The page of a run: opening and closing steps, moving between them, and keeping all that while fragments are
+ * replaced. live.js says when something is new; what a person has opened, typed or focused stays as it is.
+ */
+import { Choices } from "./page-choices.js";
+import { keepInPlace } from "./page-swap.js";
+
+const main = document.getElementById("live");
+const choices = new Choices(`nyx.open.${main.dataset.workflow}`);
+const nav = document.getElementById("step-nav");
+const pills = nav?.querySelector(".step-pills");
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const heard = new Map(); // step -> its newest status, from hints
+const byThemselves = new Set(); // steps that were opened because they ran
+let follow = false;
+
+const rows = () => [...document.querySelectorAll(".step-row")];
+const stepOf = (row) => row?.querySelector("details.step");
+const smooth = () => (calm.matches ? "auto" : "smooth");
+
+// --- opening and closing ------------------------------------------------------------------------------------------
+
+/** Bodies are fetched when they are about to be seen, so that "expand all" of 1,000 steps asks for a screenful. */
+const sight = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      sight.unobserve(entry.target);
+      load(entry.target);
+    }
+  },
+  { rootMargin: "400px" },
+);
+
+async function load(body) {
+  const row = body.closest(".step-row");
+  if (!row || !body.isConnected || body.dataset.loading) return;
+  body.dataset.loading = "1";
+  try {
+    await window.htmx.ajax("GET", `${row.dataset.src}?part=body`, { source: body, target: body, swap: "outerHTML" });
+  } catch {
+    delete body.dataset.loading; // the link in it still works
+  }
+  document.dispatchEvent(new CustomEvent("nyx:refreshed", { detail: { id: row.dataset.liveId } }));
+}
+
+function wantBody(step) {
+  const body = step.querySelector(":scope > .step-body[data-load]");
+  if (body) sight.observe(body);
+}
+
+function setOpen(step, open) {
+  if (step.open !== open) step.open = open;
+  if (open) wantBody(step);
+}
+
+/** A person's choice; it wins over whatever the page would do by itself. */
+function choose(step, open) {
+  choices.set(step.id, open);
+  byThemselves.delete(step.id);
+  setOpen(step, open);
+}
+
+function chooseAll(open) {
+  choices.setAll(open);
+  byThemselves.clear();
+  for (const row of rows()) setOpen(stepOf(row), open);
+}
+
+/** Bring a step (new on the page, or newly fetched) to what was chosen, or to what its state suggests. */
+function adopt(row) {
+  const step = stepOf(row);
+  const chosen = choices.get(step.id);
+  if (chosen !== undefined) setOpen(step, chosen);
+  else if (row.dataset.status === "running" && !step.open) {
+    byThemselves.add(step.id);
+    setOpen(step, true);
+  } else if (row.dataset.status !== "running" && byThemselves.has(step.id) && outOfSight(row)) {
+    byThemselves.delete(step.id);
+    setOpen(step, false);
+  }
+  if (step.open) wantBody(step);
+}
+
+function outOfSight(row) {
+  const box = row.getBoundingClientRect();
+  return box.bottom < 0 || box.top > innerHeight;
+}
+
+// --- moving -------------------------------------------------------------------------------------------------------
+
+/** Open a step, bring it clear of the bar, and put the focus on its line. */
+function goTo(id, { open = true, focus = true } = {}) {
+  const step = document.getElementById(id);
+  if (!step?.classList.contains("step")) return false;
+  if (open) choose(step, true);
+  step.closest(".step-row").scrollIntoView({ behavior: smooth(), block: "start" });
+  if (focus) step.querySelector("summary").focus({ preventScroll: true });
+  mark(step.id);
+  return true;
+}
+
+let marked = null;
+let byClick = 0; // until when a jump's own target stays marked, whatever scrolls by
+
+function mark(id, settle = 700) {
+  byClick = Date.now() + settle;
+  markPill(id);
+}
+
+function markPill(id) {
+  const pill = pills?.querySelector(`.step-pill[href="#${CSS.escape(id)}"]`);
+  if (!pill || (pill === marked && pill.ariaCurrent)) return;
+  for (const other of pills.querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
+  pill.setAttribute("aria-current", "true");
+  marked = pill;
+  // Not scrollIntoView: that would scroll the page too.
+  const left = pill.offsetLeft - pills.offsetLeft;
+  if (left < pills.scrollLeft + 24 || left + pill.offsetWidth > pills.scrollLeft + pills.clientWidth - 24) {
+    pills.scrollTo({ left: left - pills.clientWidth / 3, behavior: smooth() });
+  }
+}
+
+/** The step under the bar is the one being read. */
+function inView() {
+  if (!nav || Date.now() < byClick) return;
+  const box = nav.getBoundingClientRect();
+  const at = document.elementFromPoint(box.left + box.width / 2, Math.max(box.bottom, 0) + 24);
+  const row = at?.closest(".step-row");
+  if (row) markPill(stepOf(row).id);
+}
+
+function current() {
+  const focused = document.activeElement?.closest?.(".step-row");
+  if (focused) return focused;
+  const id = marked?.hash.slice(1);
+  return id ? document.getElementById(id)?.closest(".step-row") : null;
+}
+
+function move(by, wanted = () => true) {
+  const all = rows();
+  const here = all.indexOf(current());
+  for (let n = 1; n <= all.length; n += 1) {
+    const index = wanted === always ? here + by * n : (here + by * n + all.length) % all.length;
+    if (index < 0 || index >= all.length) return;
+    if (wanted(all[index])) {
+      goTo(stepOf(all[index]).id, { open: wanted !== always });
+      return;
+    }
+  }
+}
+const always = () => true;
+const NEEDS_A_PERSON = new Set(["failed", "cut_off", "waiting"]);
+const needsAPerson = (row) => NEEDS_A_PERSON.has(row.dataset.status);
+
+// --- following ----------------------------------------------------------------------------------------------------
+
+function setFollow(on) {
+  follow = on;
+  const button = document.getElementById("follow");
+  if (button) button.ariaPressed = String(on);
+  if (on) followNow();
+}
+
+function followNow(stream = null) {
+  const shown = stream ?? [...document.querySelectorAll(".stream")].at(-1);
+  const row = shown?.closest(".step-row") ?? document.querySelector('.step-row[data-status="running"]');
+  if (!row) return;
+  if (!shown) return goTo(stepOf(row).id, { focus: false });
+  const below = shown.getBoundingClientRect().bottom - (innerHeight - 32);
+  if (below > 0) scrollBy({ top: below, behavior: "auto" });
+}
+
+// --- what live.js brings ------------------------------------------------------------------------------------------
+
+/** Pill and drawing show the same status as their step. */
+function mirror(row) {
+  const { status, word } = row.dataset;
+  for (const link of document.querySelectorAll(`a[href="#${CSS.escape(stepOf(row).id)}"][data-status]`)) {
+    if (link.dataset.status !== status) {
+      link.dataset.status = status;
+      link.querySelector("use")?.setAttribute("href", `#s-${status}`);
+    }
+    const said = link.querySelector(".vh");
+    if (said) said.textContent = ` ${word}`;
+    const title = link.querySelector("title");
+    if (title) title.textContent = title.textContent.replace(/: [^:]*$/, `: ${word}`);
+  }
+}
+
+function showRun() {
+  const run = document.getElementById("run");
+  if (!run) return;
+  document.title = run.dataset.title;
+  const icon = document.getElementById("favicon");
+  const href = `${icon.dataset.base}${run.dataset.status}.svg`;
+  if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
+}
+
+document.addEventListener("nyx:hint", (event) => heard.set(event.detail.id, event.detail.status));
+document.addEventListener("nyx:state", (event) => {
+  for (const [id, [, status]] of Object.entries(event.detail.rows)) heard.set(id, status);
+});
+
+/** A step that is open, or will be because it runs, is fetched with its body: one request, no jump. */
+document.body.addEventListener("htmx:configRequest", (event) => {
+  const { target, verb, parameters, path } = event.detail;
+  if (verb !== "get" || path.includes("part=")) return;
+  if (!target?.classList?.contains("step-row")) return;
+  const step = stepOf(target);
+  const running = heard.get(step.id) === "running" && choices.get(step.id) === undefined;
+  if (step.open || running) parameters.open = "1";
+});
+document.body.addEventListener("htmx:configRequest", (event) => {
+  const { target, parameters, path } = event.detail;
+  if (target?.id !== "pipeline" || !path.includes("part=pipeline")) return;
+  parameters.open = rows().map(stepOf).filter((step) => step.open && !step.querySelector("[data-load]")).map((step) => step.id.slice(5)).join(",");
+});
+
+keepInPlace((fresh) => {
+  for (const row of fresh.matches(".step-row") ? [fresh] : fresh.querySelectorAll(".step-row")) {
+    adopt(row);
+    mirror(row);
+  }
+  if (fresh.id === "run") showRun();
+  if (follow) followNow();
+});
+
+document.addEventListener("nyx:text", (event) => {
+  if (follow) followNow(event.target);
+});
+
+// --- wiring -------------------------------------------------------------------------------------------------------
+
+document.addEventListener("click", (event) => {
+  const line = event.target.closest("summary");
+  const step = line?.parentElement;
+  if (step?.classList.contains("step") && !event.target.closest("a, button")) {
+    choices.set(step.id, !step.open); // the browser toggles it right after this
+    byThemselves.delete(step.id);
+    return;
+  }
+  const link = event.target.closest('a[href^="#step-"]');
+  if (link && !event.metaKey && !event.ctrlKey && goTo(link.getAttribute("href").slice(1))) {
+    event.preventDefault();
+    history.pushState(null, "", link.getAttribute("href"));
+  }
+});
+document.addEventListener(
+  "toggle",
+  (event) => {
+    if (event.target.classList?.contains("step") && event.target.open) wantBody(event.target);
+    if (event.target.id === "settings" && event.target.open) loadSettings(event.target);
+  },
+  true, // toggle does not bubble
+);
+
+function loadSettings(panel) {
+  const place = panel.querySelector(".settings-body");
+  if (place.dataset.loaded) return;
+  place.dataset.loaded = "1";
+  window.htmx.ajax("GET", panel.dataset.loadFrom, { source: place, target: place, swap: "innerHTML" }).catch(() => {
+    delete place.dataset.loaded;
+  });
+}
+
+window.addEventListener("popstate", () => goTo(location.hash.slice(1), { focus: false }));
+window.addEventListener("hashchange", () => goTo(location.hash.slice(1)));
+document.getElementById("expand-all")?.addEventListener("click", () => chooseAll(true));
+document.getElementById("collapse-all")?.addEventListener("click", () => chooseAll(false));
+document.getElementById("follow")?.addEventListener("click", () => setFollow(!follow));
+for (const name of ["wheel", "touchmove"]) {
+  addEventListener(name, (event) => follow && (event.deltaY ?? -1) < 0 && setFollow(false), { passive: true });
+}
+
+let pending = 0;
+const soon = () => {
+  pending ||= requestAnimationFrame(() => {
+    pending = 0;
+    inView();
+  });
+};
+addEventListener("scroll", soon, { passive: true });
+
+const KEYS = {
+  e: () => chooseAll(true),
+  c: () => chooseAll(false),
+  j: () => move(1, always),
+  k: () => move(-1, always),
+  n: () => move(1, needsAPerson),
+  l: () => setFollow(!follow),
+  "/": () => document.querySelector('input[type="search"]')?.focus(),
+  "?": () => document.getElementById("keys")?.showModal(),
+};
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
+  const act = KEYS[event.key];
+  if (!act || !nav) return;
+  event.preventDefault();
+  act();
+});
+
+// --- start --------------------------------------------------------------------------------------------------------
+
+function measureBar() {
+  // A rule of its own sheet: the content security policy allows no style attribute.
+  const sheet = new CSSStyleSheet();
+  const put = () => sheet.replaceSync(`:root { --bar: ${nav.offsetHeight}px; }`);
+  document.adoptedStyleSheets.push(sheet);
+  put();
+  new ResizeObserver(put).observe(nav);
+}
+
+if (nav) measureBar();
+choices.forEach((id, open) => {
+  const step = document.getElementById(id);
+  if (step) setOpen(step, open);
+});
+if (choices.all !== undefined) for (const row of rows()) setOpen(stepOf(row), choices.get(stepOf(row).id));
+for (const step of document.querySelectorAll("details.step[open]")) {
+  wantBody(step);
+  if (choices.get(step.id) === undefined && step.dataset.status === "running") byThemselves.add(step.id);
+}
+if (location.hash.startsWith("#step-")) goTo(location.hash.slice(1));
+else if (marked === null) {
+  const here = pills?.querySelector("[aria-current]");
+  if (here) markPill(here.hash.slice(1));
+}

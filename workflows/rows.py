@@ -1,0 +1,150 @@
+"""The HTML that a page repeats for each step: pill and closed line.
+
+Written as text, not as templates: a page of 1,000 steps builds 2,000 of these, and a template took ten times as long.
+Whatever comes from people or models goes through `escape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from nyxcore import ui
+from nyxcore.states import Reason, Status
+from workflows.pages import StepLine
+
+
+def pills(lines: Iterable[StepLine], current: int = 0) -> SafeString:
+    """The strip of step pills; the page moves `aria-current` on as one scrolls."""
+    return mark_safe("".join(_pill(line, line.pk == current) for line in lines))
+
+
+def _pill(line: StepLine, current: bool) -> str:
+    title = escape(ui.printable(line.title))
+    here = ' aria-current="true"' if current else ""
+    return (
+        f'<a class="step-pill" href="#step-{line.pk}" data-status="{line.status}" title="{title}"{here}>'
+        f"{ui.status_icon(line.status)}<span>{title}</span>"
+        f'<span class="vh"> {escape(line.status_word)}</span></a>'
+    )
+
+
+def summary(line: StepLine) -> SafeString:
+    """The one line of a closed step: all that decides whether to open it."""
+    parts = [
+        f'<span class="step-no">{line.position}</span>',
+        f'<span class="step-title">{escape(ui.printable(line.title))}</span>',
+        ui.status_badge(line.status, line.status_word),
+        f'<span class="step-remark">{_remark(line)}</span>',
+        f'<span class="step-model">{escape(short_model(line.model))}</span>',
+        f'<span class="step-tokens">{_tokens(line)}</span>',
+        f'<span class="step-time">{_time(line)}</span>',
+        f'<span class="step-cost">{_cost(line)}</span>',
+    ]
+    return mark_safe("".join(parts))
+
+
+def article(line: StepLine, *, body: str = "", remedies: str = "", opened: bool = False) -> SafeString:
+    """A step of the page: its line, its body once that is there, what helps it, and the link to its own page."""
+    dom_id, url = line.dom_id, line.url
+    no_body = f'<div class="step-body" data-load><a href="{url}">Show this step</a></div>'
+    return mark_safe(
+        f'<article class="step-row" data-live-id="{dom_id}" data-version="{line.live_version}" data-src="{url}"'
+        f' data-status="{line.status}" data-word="{escape(line.status_word)}">'
+        f'<details class="step" id="{dom_id}" data-status="{line.status}"{" open" if opened else ""}>'
+        f"<summary>{summary(line)}</summary>{body or no_body}</details>{remedies}"
+        f'<a class="own-page" href="{url}" aria-label="Step {line.position} on its own page"'
+        f' title="On its own page">{_LINK}</a></article>'
+    )
+
+
+def remedies(line: StepLine, csrf: str, *, opened: bool = False) -> SafeString:
+    """The buttons that help a step at once. Beside a closed line only where it needs a person."""
+    found: list[str] = []
+    post = _Poster(line, csrf)
+    if line.status == Status.WAITING:
+        found.append(post("approve", "Approve", primary=True) if opened else _open_link(line, "Decide"))
+    elif line.status == Status.CUT_OFF:
+        if line.reason == Reason.CUT_MAX_TOKENS and line.more_room:
+            found.append(
+                post("retry", f"Retry with {line.more_room:,}", primary=True, max_tokens=str(line.more_room))
+            )
+        if line.reason == Reason.CUT_MAX_TOKENS:
+            found.append(post("continue", "Continue"))
+        if line.reason == Reason.CUT_THINKING:
+            found += [] if opened else [_open_link(line, "Change")]
+        else:
+            found.append(post("accept", "Accept", confirm=_ACCEPTING))
+    elif line.status == Status.FAILED or (line.status == Status.CANCELLED and opened):
+        found.append(post("retry", "Retry", primary=line.status == Status.FAILED))
+    return mark_safe(f'<div class="remedies">{"".join(found)}</div>' if found else "")
+
+
+_ACCEPTING = "Accept the answer as it is? Later steps will use the text although it was cut off."
+
+
+class _Poster:
+    """Makes one-button forms; they work without a script, and change only their own row with one."""
+
+    def __init__(self, line: StepLine, csrf: str) -> None:
+        self.line = line
+        self.token = f'<input type="hidden" name="csrfmiddlewaretoken" value="{escape(csrf)}">'
+
+    def __call__(
+        self, verb: str, label: str, *, primary: bool = False, confirm: str = "", **values: str
+    ) -> str:
+        url = f"{self.line.url}{verb}/"
+        hidden = "".join(
+            f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in values.items()
+        )
+        asked = f' hx-confirm="{escape(confirm)}"' if confirm else ""
+        return (
+            f'<form method="post" action="{url}" hx-post="{url}" hx-target="closest .step-row" hx-swap="outerHTML"'
+            f' hx-disabled-elt="find button"{asked}>{self.token}{hidden}'
+            f'<button class="button small{" primary" if primary else ""}" type="submit">{escape(label)}'
+            f'<span class="vh"> step {self.line.position}</span></button></form>'
+        )
+
+
+def _open_link(line: StepLine, label: str) -> str:
+    about = f'<span class="vh"> on step {line.position}</span>'
+    return f'<a class="button small primary" href="#{line.dom_id}">{label}{about}</a>'
+
+
+_LINK = '<svg class="icon" aria-hidden="true"><use href="#i-link"/></svg>'
+
+
+def short_model(model: str) -> str:
+    """claude-opus-5-5 as opus-5-5: the family is what one looks for in a line."""
+    return model.removeprefix("claude-")
+
+
+def _remark(line: StepLine) -> str:
+    if line.backs_off:
+        return f"{escape(line.remark)}, {ui.when(line.queued_at)}"
+    return escape(line.remark)
+
+
+def _tokens(line: StepLine) -> str:
+    if line.status == Status.CUT_OFF or not line.attempts:
+        return ""
+    if line.output_tokens is not None and line.cap:
+        return f"{line.output_tokens:,} of {line.cap:,}"
+    return f"up to {line.cap:,}" if line.status == Status.RUNNING and line.cap else ""
+
+
+def _time(line: StepLine) -> str:
+    if line.backs_off:
+        return ""
+    if line.is_queued:
+        return str(ui.elapsed(line.queued_at, None, line.now))
+    if line.status in (Status.RUNNING, Status.WAITING):
+        return str(ui.elapsed(line.attempt_started_at or line.started_at, None, line.now))
+    return str(ui.elapsed(line.started_at, line.finished_at, line.now)) if line.finished_at else ""
+
+
+def _cost(line: StepLine) -> str:
+    mark = "~" if line.estimated and line.cost else ""
+    return f"{mark}{ui.money(line.cost)}" if line.cost is not None else ""

@@ -1,0 +1,23 @@
+"""The addresses of workflows."""
+
+from django.urls import path
+
+from workflows import actions, views
+
+app_name = "workflows"
+urlpatterns = [
+    path("", views.workflow_list, name="list"),
+    path("new/", views.workflow_new, name="new"),
+    path("<int:pk>/", views.workflow_detail, name="detail"),
+    path("<int:pk>/state/", views.workflow_state, name="state"),
+    path("<int:pk>/settings/", actions.workflow_settings, name="settings"),
+    *(path(f"<int:pk>/{verb}/", actions.workflow_verb, {"verb": verb}, name=verb) for verb in actions.VERBS),
+    path("<int:pk>/steps/<int:step_pk>/", views.step, name="step"),
+    path("<int:pk>/steps/<int:step_pk>/text/", views.step_text, name="step-text"),
+    path("<int:pk>/steps/<int:step_pk>/retry/", actions.step_retry, name="step-retry"),
+    path("<int:pk>/steps/<int:step_pk>/continue/", actions.step_continue, name="step-continue"),
+    path("<int:pk>/steps/<int:step_pk>/accept/", actions.step_accept, name="step-accept"),
+    path("<int:pk>/steps/<int:step_pk>/skip/", actions.step_skip, name="step-skip"),
+    path("<int:pk>/steps/<int:step_pk>/approve/", actions.step_approve, name="step-approve"),
+    path("<int:pk>/steps/<int:step_pk>/send-back/", actions.step_send_back, name="step-send-back"),
+]

@@ -1,0 +1,394 @@
+"""The pages of workflows and the fragments and JSON that keep them fresh. What changes something is in actions.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Length, Substr
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseBase,
+    JsonResponse,
+)
+from django.middleware.csrf import get_token
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString, mark_safe
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.vary import vary_on_headers
+
+from nyxcore import health, llm, ui
+from nyxcore.access import signed_in
+from nyxcore.llm import models as registry
+from nyxcore.states import OPEN_ATTEMPT, WORKFLOW_EDGES, Status
+from workflows import catalog, pages, recovery, rows, services, steppage
+from workflows.forms import NewWorkflowForm, RemedyForm
+from workflows.models import Step, StepAttempt, Workflow
+from workflows.specs import SpecError, WorkflowSpec
+
+PER_PAGE = 25
+# The order in which the list offers its filters: what is at work or waits first.
+FILTERS = (
+    Status.RUNNING, Status.PAUSED, Status.FAILED, Status.PENDING, Status.COMPLETED, Status.CANCELLED,
+)  # fmt: skip
+assert set(FILTERS) == set(WORKFLOW_EDGES)
+
+
+def _of(request: HttpRequest) -> QuerySet[Workflow]:
+    return Workflow.objects.visible_to(request.user)
+
+
+def user_pk(request: HttpRequest) -> int:
+    pk = request.user.pk
+    assert pk is not None  # signed_in
+    return int(pk)
+
+
+def get_workflow(request: HttpRequest, pk: int) -> Workflow:
+    """A workflow that the person may see; else 404, as if it did not exist."""
+    return get_object_or_404(_of(request).select_related("owner", "held_by"), pk=pk)
+
+
+def get_step(request: HttpRequest, pk: int, step_pk: int) -> Step:
+    steps = Step.objects.visible_to(request.user).select_related("workflow__owner", "workflow__held_by")
+    return get_object_or_404(steps, pk=step_pk, workflow=pk)
+
+
+# --- list -----------------------------------------------------------------------------------------------------
+
+
+@signed_in
+@require_GET
+@vary_on_headers("HX-Request")
+def workflow_list(request: HttpRequest) -> HttpResponse:
+    """All runs that the person may see, newest first; filter and page stand in the address."""
+    chosen, q = request.GET.get("status", ""), request.GET.get("q", "").strip()[:200].replace("\x00", "")
+    matching = _of(request)
+    if q:
+        matching = matching.filter(
+            Q(name__icontains=q) | Q(template_slug__icontains=q) | Q(owner__username__icontains=q)
+        )
+    counts = dict(matching.order_by().values_list("status").annotate(n=Count("pk")))
+    shown = matching.filter(status=chosen) if chosen in WORKFLOW_EDGES else matching
+    page = _page(shown, request.GET.get("page", "1"))
+    htmx: Any = request.htmx  # type: ignore[attr-defined]
+    context = {
+        "section": "workflows", "page": page, "q": q, "chosen": chosen, "chips": _chips(counts, chosen, q),
+        "any_at_all": bool(counts) or bool(q) or _of(request).exists(),
+        "previous": _query(chosen, q, page.number - 1), "next": _query(chosen, q, page.number + 1),
+        "here": f"{reverse('workflows:list')}?{_query(chosen, q, page.number)}",
+    }  # fmt: skip
+    fragment = htmx and not htmx.history_restore_request
+    return render(request, f"workflows/{'_runs' if fragment else 'workflow_list'}.html", context)
+
+
+def _page(shown: QuerySet[Workflow], number: str) -> Page[Workflow]:
+    """One page. Progress and cost are counted for its rows only."""
+    page = Paginator(shown.order_by("-pk").only("pk"), PER_PAGE).get_page(number)
+    pks = [row.pk for row in page.object_list]
+    rows_ = (
+        Workflow.objects.filter(pk__in=pks)
+        .with_progress()
+        .with_cost()
+        .select_related("owner")
+        .order_by("-pk")
+    )
+    page.object_list = list(rows_)
+    page.has_open = any(row.status == Status.RUNNING for row in page.object_list)  # type: ignore[attr-defined]
+    return page
+
+
+def _chips(counts: dict[str, int], chosen: str, q: str) -> list[dict[str, Any]]:
+    chips = [
+        {
+            "label": "All",
+            "count": sum(counts.values()),
+            "query": _query("", q),
+            "chosen": chosen not in WORKFLOW_EDGES,
+        }
+    ]
+    for status in FILTERS:
+        if counts.get(status) or chosen == status:
+            chips.append(
+                {
+                    "label": ui.status_word(status), "status": status.value, "count": counts.get(status, 0),
+                    "query": _query(status, q), "chosen": chosen == status,
+                    "icon": mark_safe(ui.status_icon(status)),
+                }
+            )  # fmt: skip
+    return chips
+
+
+def _query(status: str, q: str, page: int = 1) -> str:
+    parts = {"status": str(status), "q": q, "page": str(page) if page > 1 else ""}
+    return urlencode({name: value for name, value in parts.items() if value})
+
+
+# --- new ------------------------------------------------------------------------------------------------------
+
+
+@signed_in
+@require_http_methods(["GET", "HEAD", "POST"])
+def workflow_new(request: HttpRequest) -> HttpResponseBase:
+    """Choose a template, then fill in its form."""
+    slug = request.GET.get("template", "")
+    if not slug:
+        templates = list(catalog.load_all().values())
+        return render(
+            request, "workflows/workflow_new.html", {"templates": templates, "section": "workflows"}
+        )
+    spec = catalog.get(slug)
+    if spec is None:
+        raise Http404("No such template.")
+    form = NewWorkflowForm(spec, request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        made = _create(request, spec, form)
+        if made:
+            return redirect(made)
+    context = {
+        "spec": spec, "form": form, "plan": _plan(spec), "limit": settings.NYXCORE_MAX_INPUT,
+        "practice": llm.is_practice(), "section": "workflows",
+    }  # fmt: skip
+    return render(request, "workflows/workflow_form.html", context, status=422 if form.errors else 200)
+
+
+def _create(request: HttpRequest, spec: WorkflowSpec, form: NewWorkflowForm) -> Workflow | None:
+    """The new workflow, started if that was asked for; None with the problems put into the form."""
+    data = form.cleaned_data
+    try:
+        workflow = services.create_workflow(
+            owner=request.user, spec=spec, data=form.data_of_inputs(), name=ui.printable(data["name"]),
+            default_model=data["default_model"], on_cut_off=data["on_cut_off"], budget=data["budget"],
+        )  # fmt: skip
+    except SpecError as error:
+        form.add_problems(error.problems)
+        return None
+    except services.Refused as error:
+        form.add_error("budget" if data["budget"] else None, str(error))
+        return None
+    if request.POST.get("then") == "start":
+        services.start_workflow(workflow, by=request.user)
+    return workflow
+
+
+def _plan(spec: WorkflowSpec) -> list[dict[str, str]]:
+    """What the form says of each step: which model, how much room."""
+    plan = []
+    for step in spec.steps:
+        room = step.config.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS
+        about = f"up to {room:,} tokens" if step.kind == "llm" else "waits for a person"
+        model = step.config.get("model")
+        plan.append({"title": step.title, "about": f"{model}, {about}" if model else about})
+    return plan
+
+
+# --- one workflow ---------------------------------------------------------------------------------------------
+
+
+def load_run(workflow: Workflow) -> pages.Run:
+    now = timezone.now()
+    return pages.Run(workflow, pages.step_lines(workflow.pk, now=now), now)
+
+
+@signed_in
+@require_GET
+@never_cache
+@vary_on_headers("HX-Request")
+def workflow_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """The page of a run; `part` is one of its fragments: run (header, banner), nav, pipeline."""
+    asked_at = time.time()
+    workflow = get_workflow(request, pk)
+    part = request.GET.get("part", "")
+    if not part:
+        recovery.repair_run(workflow.pk)
+        workflow = get_workflow(request, pk)
+    run = load_run(workflow)
+    if part == "run":
+        return render_run(request, run)
+    context = run_context(run)
+    if part == "nav":
+        return render(request, "workflows/_nav.html", context)
+    context["articles"] = articles(request, run, opened=_asked_open(request, run))
+    if part == "pipeline":
+        return render(request, "workflows/_pipeline.html", context)
+    return render(
+        request, "workflows/workflow_detail.html", context | live_context(request, workflow, asked_at)
+    )
+
+
+def run_context(run: pages.Run, refused: str = "") -> dict[str, Any]:
+    """What header and banner need. Whether a worker lives matters only while something waits for one."""
+    return {
+        "run": run, "section": "workflows", "practice": llm.is_practice(), "refused": refused,
+        "no_worker": health.no_worker_since() if run.queued else None,
+        "default_model": registry.default_model() or "none",
+    }  # fmt: skip
+
+
+def render_run(request: HttpRequest, run: pages.Run, refused: str = "", status: int = 200) -> HttpResponse:
+    """Header, buttons and banner, as one fragment."""
+    return render(request, "workflows/_run.html", run_context(run, refused), status=status)
+
+
+def live_context(request: HttpRequest, workflow: Workflow, asked_at: float) -> dict[str, Any]:
+    """What live.js finds on <main id="live">. `asked_at`: before access was checked."""
+    from nyxcore.live_tokens import make_token
+
+    return {
+        "token": make_token(user_pk(request), [workflow.channel], issued_at=asked_at),
+        "token_url": f"{reverse('events-token')}?{urlencode({'channel': workflow.channel})}",
+    }
+
+
+def _asked_open(request: HttpRequest, run: pages.Run) -> set[int]:
+    """The steps to open: those the page names when it is refreshed, else those worth a look."""
+    if "open" not in request.GET:
+        return run.opened()
+    named = {int(word) for word in request.GET["open"].split(",") if word.isascii() and word.isdecimal()}
+    return {line.pk for line in run.lines if line.pk in named}
+
+
+def articles(request: HttpRequest, run: pages.Run, opened: set[int]) -> Sequence[SafeString]:
+    """The steps of a page; only the few open ones are read and rendered whole."""
+    csrf = get_token(request)
+    full = Step.objects.select_related("workflow").in_bulk(list(opened)) if opened else {}
+    made = []
+    for line in run.lines:
+        body = ""
+        if line.pk in full:
+            page = steppage.load(full[line.pk], line, now=run.now)
+            body = steppage.body(page, run.workflow, request)
+        remedies = rows.remedies(line, csrf) if line.needs_a_person else ""
+        made.append(rows.article(line, body=body, remedies=remedies, opened=bool(body)))
+    return made
+
+
+@signed_in
+@require_GET
+@never_cache
+def workflow_state(request: HttpRequest, pk: int) -> JsonResponse:
+    """Versions and states of all rows of the run (with `step`, of that one and the run): what pages compare."""
+    workflow = get_object_or_404(_of(request).only("pk", "version", "status"), pk=pk)
+    live = pages.live_rows(workflow)
+    only = request.GET.get("step")
+    if only:
+        live = {name: row for name, row in live.items() if name in (workflow.dom_id, f"step-{only}")}
+    return JsonResponse(
+        {"rows": live, "open": workflow.status in (Status.PENDING, Status.RUNNING, Status.PAUSED)}
+    )
+
+
+# --- one step -------------------------------------------------------------------------------------------------
+
+
+@signed_in
+@require_GET
+@never_cache
+@vary_on_headers("HX-Request")
+def step(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
+    """A step as a fragment, or as a page of its own without htmx.
+
+    `open` gives the fragment its body; `part=body` gives the body alone, `part=plain` the text as it is,
+    `attempt` the text of one attempt.
+    """
+    asked_at = time.time()
+    row = get_step(request, pk, step_pk)
+    if "attempt" in request.GET:
+        return _attempt_text(request, row)
+    part = request.GET.get("part", "")
+    if part == "plain":
+        return HttpResponse(row.output or _newest_text(row), content_type="text/plain; charset=utf-8")
+    if part == "body":
+        _line, body, _now = _body(request, row)
+        return HttpResponse(body)
+    if request.htmx:  # type: ignore[attr-defined]
+        return render_step(request, row, opened="open" in request.GET)
+    line, body, now = _body(request, row)
+    article = rows.article(line, body=body, opened=True)
+    context = {
+        "workflow": row.workflow, "step": row, "line": line, "article": article, "now": now, "section": "workflows",
+    } | live_context(request, row.workflow, asked_at)  # fmt: skip
+    return render(request, "workflows/step_page.html", context)
+
+
+def render_step(
+    request: HttpRequest,
+    row: Step,
+    *,
+    opened: bool,
+    refused: str = "",
+    bound: RemedyForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """A step's fragment, with what was refused or the form that came back."""
+    now = timezone.now()
+    line = pages.step_line(row.workflow_id, row.pk, now=now)
+    body: str = ""
+    if opened:
+        page = steppage.load(row, line, now=now)
+        body = steppage.body(page, row.workflow, request, refused=refused, bound=bound)
+    remedies = rows.remedies(line, get_token(request)) if line.needs_a_person else ""
+    return HttpResponse(rows.article(line, body=body, remedies=remedies, opened=opened), status=status)
+
+
+def _body(request: HttpRequest, row: Step) -> tuple[pages.StepLine, SafeString, datetime]:
+    now = timezone.now()
+    line = pages.step_line(row.workflow_id, row.pk, now=now)
+    page = steppage.load(row, line, now=now, raw="raw" in request.GET)
+    return line, steppage.body(page, row.workflow, request), now
+
+
+def _newest_text(row: Step) -> str:
+    newest = row.attempts.order_by("-number").values_list("output", flat=True).first()
+    return newest or ""
+
+
+def _attempt_text(request: HttpRequest, row: Step) -> HttpResponse:
+    attempt = get_object_or_404(row.attempts, pk=_number(request.GET["attempt"]))
+    name = "_attempt_text" if request.htmx else "attempt_page"  # type: ignore[attr-defined]
+    context = {"attempt": attempt, "step": row, "workflow": row.workflow, "section": "workflows"}
+    return render(request, f"workflows/{name}.html", context)
+
+
+@signed_in
+@require_GET
+@never_cache
+def step_text(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
+    """What an attempt has written from `offset` (code points) on, as far as it is stored."""
+    attempt_pk, offset = _number(request.GET.get("attempt", "")), _number(request.GET.get("offset", "0"))
+    if attempt_pk is None or offset is None:
+        return HttpResponseBadRequest("attempt and offset must be whole numbers.")
+    attempts = StepAttempt.objects.visible_to(request.user).filter(
+        step=step_pk, step__workflow=pk, pk=attempt_pk
+    )
+    found = attempts.annotate(length=Length("output"), rest=Substr("output", offset + 1)).values_list(
+        "rest", "status", "length"
+    )
+    if not found:
+        raise Http404("No such attempt.")
+    rest, status, length = found[0]
+    return JsonResponse(
+        {
+            "attempt": attempt_pk,
+            "offset": min(offset, length),
+            "text": rest,
+            "ended": status not in OPEN_ATTEMPT,
+        }
+    )
+
+
+def _number(word: str) -> int | None:
+    """A whole number that the database can hold, or None."""
+    return int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
