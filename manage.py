@@ -28,10 +28,12 @@ def main(argv: list[str]) -> int:
 
 def run(argv: list[str]) -> int:
     """One management command of Django."""
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     try:
+        _ = settings.INSTALLED_APPS  # Django would hide what is wrong with them from some commands
         execute_from_command_line(argv)
     except ImproperlyConfigured as error:
         return refuse(str(error))

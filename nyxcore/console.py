@@ -46,7 +46,7 @@ class Console:
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (BrokenPipeError, OSError):
-            # The pipe's reader or the terminal is gone. To stop us is what signals are for.
-            self.stream = open(os.devnull, "w")  # noqa: SIM115
+        except OSError:
+            # The pipe's reader or the terminal is gone. To stop us is what signals are for, so go on unseen.
             self.terminal = self.colours = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())

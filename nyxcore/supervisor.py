@@ -80,6 +80,13 @@ class Supervisor:
             signal.SIGCHLD, lambda number, frame: None
         )  # its byte on the wake-up socket is what counts
 
+    def close(self) -> None:
+        """Let go of the wake-up socket; the signal handlers stay, since the end of the process follows."""
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._wake.close()
+        self._wake_writer.close()
+
     def _asked_to_end(self, number: int, frame: FrameType | None) -> None:
         self.signals += 1
 

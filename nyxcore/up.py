@@ -264,6 +264,7 @@ class System:
             if not self.failure:
                 self.console.say(f"nyxcore stopped after {time.monotonic() - began:.1f} s")
         self.data.release()
+        self.supervisor.close()
 
 
 def sign_in(data: DataDir, env: Mapping[str, str], new_user: bool) -> str:

@@ -153,18 +153,22 @@ def test_a_start_cut_short_in_initdb_begins_anew(data):
 def test_data_of_another_version_are_refused_in_one_sentence(data):
     (data / "postgres").mkdir(parents=True)
     (data / "postgres" / "PG_VERSION").write_text("14\n")
-    with pytest.raises(
-        StartError, match=r"was written by PostgreSQL 14, and this nyxcore brings PostgreSQL \d+"
+    with (
+        pytest.raises(
+            StartError, match=r"was written by PostgreSQL 14, and this nyxcore brings PostgreSQL \d+"
+        ),
+        embedded.services(data, durable=False),
     ):
-        with embedded.services(data, durable=False):
-            pass
+        pass
     assert list((data / "postgres").iterdir()) == [data / "postgres" / "PG_VERSION"]
 
 
 def test_a_second_user_of_the_same_data_is_refused(data):
-    with embedded.services(data, postgres=False):
-        with pytest.raises(StartError, match="just starting or stopping"):
-            start(data)
+    with (
+        embedded.services(data, postgres=False),
+        pytest.raises(StartError, match="just starting or stopping"),
+    ):
+        start(data)
 
 
 def test_a_file_in_the_way_is_one_sentence(tmp_path):
