@@ -18,6 +18,7 @@ LONG = "".join(f"{number} bottles of beer on the wall. " for number in range(100
         ("the impl", "ementation", "ementation"),
         ("a pizza", "a la carte", "a la carte"),  # one letter alike is chance
         ("see", "eel", "eel"),
+        ("all together", "her own way", "her own way"),  # alike only inside a word
         ("| a | b |\n| - | - |\n", "| - | - |\n| 1 | 2 |", "| - | - |\n| 1 | 2 |"),  # lines may repeat
         ("```python\nx = 1\n", "```python\ny = 2\n```", "y = 2\n```"),  # the open fence opened again
         ("```python\nx = 1\n", "```\nDone.", "```\nDone."),  # the fence closed
