@@ -41,6 +41,7 @@ class Result:
     error: str = ""
     text: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] | None = None  # to be stored with the end, where it was not stored before
     retryable: bool = False
     retry_after: float | None = None
     look_again: float | None = None
@@ -262,17 +263,17 @@ def left_of_budget(workflow: Workflow) -> Decimal:
 # --- ending ---
 
 
-def write_facts(attempt: StepAttempt, worker: str, facts: dict[str, Any]) -> bool:
+def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
     """Keep what was paid for, committed on its own before anything is decided; False when the attempt has ended.
 
     The former holder of an ended attempt may still add text, usage and cost, never why it ended.
     """
-    mine = StepAttempt.objects.filter(pk=attempt.pk, worker=worker)
+    mine = StepAttempt.objects.filter(pk=attempt_pk, worker=worker)
     if not facts or mine.filter(status=S.RUNNING).update(**facts):
         return True
     late = {name: value for name, value in facts.items() if name != "stop_reason"}
     if mine.exclude(status=S.RUNNING).update(**late):
-        touch(Step, [attempt.step_id])
+        touch(Step, list(mine.values_list("step", flat=True)))
     return False
 
 
@@ -309,6 +310,8 @@ def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
 
 def _end(attempt: StepAttempt, result: Result, *, fence: dict[str, Any]) -> bool:
     changes: dict[str, Any] = {"error": result.error, "reserved": None}
+    if result.request is not None:
+        changes |= {"request": result.request, "output": result.text}
     if result.status == S.WAITING:
         changes |= {"worker": "", "due_at": Later(result.look_again or RING_AT_MOST), "deadline_at": None}
     return transition(attempt, S.RUNNING, result.status, reason=result.reason, fence=fence, **changes)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import Completion, LLMError, Usage
 from nyxcore.states import Status
-from workflows import prompts
+from workflows import prompts, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
 
 if TYPE_CHECKING:
     from workflows.engine import Result
+    from workflows.hotpath import Job
 
 
 def build(
@@ -29,45 +30,90 @@ def build(
 
     Raises LLMError (reason "prompt") when it cannot be filled from what there is.
     """
-    kind = KINDS[step.kind]
-    earlier = _chain_text(StepAttempt.objects.get(pk=continues)) if continues else ""
-    request = kind.prepare(
-        kind.Config.model_validate(step.config),
-        prompts.Filler(input=workflow.input, steps=_outputs(workflow, step)),
-        default_model=workflow.default_model or registry.default_model(),
+    return assemble(
+        step.kind,
+        step.config,
+        input=workflow.input,
+        outputs=_outputs(workflow.pk, needed(workflow.pk, step.needs)),
+        default_model=workflow.default_model,
         max_tokens=max_tokens,
-        earlier_text=earlier,
+        earlier_text=chain_text(continues),
+        revision=_revision(step.pk, comment),
     )
-    if comment and "prompt" in request:
-        request["prompt"] += _revision(step, comment)
+
+
+def build_for(job: Job) -> dict[str, Any]:
+    """The same for a claimed job, with as few queries as its prompts allow."""
+    outputs = {
+        key: prompts.StepOutput(content=text, notes=notes) for key, (text, notes) in job.outputs.items()
+    }
+    farther = specs.outputs_used(job.kind, job.config) - outputs.keys()
+    if farther:
+        outputs |= _outputs(job.workflow, farther)
+    return assemble(
+        job.kind,
+        job.config,
+        input=job.input,
+        outputs=outputs,
+        default_model=job.default_model,
+        max_tokens=job.max_tokens,
+        earlier_text=chain_text(job.continues),
+        revision=_revision(job.step, job.comment),
+    )
+
+
+def assemble(
+    kind_name: str,
+    config: dict[str, Any],
+    *,
+    input: dict[str, Any],
+    outputs: dict[str, prompts.StepOutput],
+    default_model: str,
+    max_tokens: int | None,
+    earlier_text: str,
+    revision: str,
+) -> dict[str, Any]:
+    """Have the kind fill its prompts."""
+    kind = KINDS[kind_name]
+    request = kind.prepare(
+        kind.Config.model_validate(config),
+        prompts.Filler(input=input, steps=outputs),
+        default_model=default_model or registry.default_model(),
+        max_tokens=max_tokens,
+        earlier_text=earlier_text,
+    )
+    if revision and "prompt" in request:
+        request["prompt"] += revision
     return request
 
 
-def earlier_text(attempt: StepAttempt) -> str:
-    """What the attempts have written that this one continues."""
-    return _chain_text(attempt.continues) if attempt.continues else ""
-
-
-def _outputs(workflow: Workflow, step: Step) -> dict[str, prompts.StepOutput]:
-    """The outputs that this step may name: those of the steps it depends on, directly or through others."""
-    needs = dict(Step.objects.filter(workflow=workflow).values_list("key", "needs"))
-    wanted: set[str] = set()
-    queue = list(step.needs)
+def needed(workflow_pk: int, needs: list[str]) -> set[str]:
+    """The keys of the steps that `needs` stand on, directly or through others."""
+    all_needs = dict(Step.objects.filter(workflow=workflow_pk).values_list("key", "needs"))
+    found: set[str] = set()
+    queue = list(needs)
     while queue:
         key = queue.pop()
-        if key not in wanted:
-            wanted.add(key)
-            queue += needs.get(key, [])
-    rows = Step.objects.filter(workflow=workflow, key__in=wanted, status__in=DONE)
+        if key not in found:
+            found.add(key)
+            queue += all_needs.get(key, [])
+    return found
+
+
+def _outputs(workflow_pk: int, keys: set[str]) -> dict[str, prompts.StepOutput]:
+    rows = Step.objects.filter(workflow=workflow_pk, key__in=keys, status__in=DONE)
     return {
         key: prompts.StepOutput(content=output, notes=notes)
         for key, output, notes in rows.values_list("key", "output", "notes")
     }
 
 
-def _revision(step: Step, comment: str) -> str:
+def _revision(step_pk: int, comment: str) -> str:
     """What is added to the prompt when a person sent an answer back."""
-    last = step.attempts.filter(status__in=(Status.COMPLETED, Status.CUT_OFF)).order_by("-number").first()
+    if not comment:
+        return ""
+    ended = StepAttempt.objects.filter(step=step_pk, status__in=(Status.COMPLETED, Status.CUT_OFF))
+    last = ended.order_by("-number").first()
     earlier = (
         f"\n\n<your_earlier_answer>\n{joined(last, last.output)}\n</your_earlier_answer>" if last else ""
     )
@@ -80,6 +126,14 @@ def _revision(step: Step, comment: str) -> str:
 # --- answers in parts ---
 
 
+def chain_text(attempt_pk: int | None) -> str:
+    """The text so far of the attempt that another one continues."""
+    if attempt_pk is None:
+        return ""
+    attempt = StepAttempt.objects.get(pk=attempt_pk)
+    return joined(attempt, attempt.output)
+
+
 def _chain(attempt: StepAttempt) -> list[StepAttempt]:
     """The attempts that this one goes on from, oldest first."""
     chain: list[StepAttempt] = []
@@ -88,10 +142,6 @@ def _chain(attempt: StepAttempt) -> list[StepAttempt]:
         chain.append(before)
         before = before.continues
     return chain[::-1]
-
-
-def _chain_text(attempt: StepAttempt) -> str:
-    return "".join(part.output for part in [*_chain(attempt), attempt])
 
 
 def part_number(attempt: StepAttempt) -> int:
@@ -130,7 +180,7 @@ def _prompt_tokens(request: dict[str, Any]) -> int:
 def facts_of(completion: Completion, text: str) -> dict[str, Any]:
     """The columns that hold a complete or cut answer."""
     return {
-        "output": _clean(text),
+        "output": clean(text),
         "stop_reason": completion.stop_reason,
         "model": completion.model,
         "request_id": completion.request_id,
@@ -138,17 +188,17 @@ def facts_of(completion: Completion, text: str) -> dict[str, Any]:
     }
 
 
-def facts_of_error(error: LLMError, attempt: StepAttempt, text: str) -> dict[str, Any]:
+def facts_of_error(error: LLMError, request: dict[str, Any], text: str) -> dict[str, Any]:
     """What a failed or stopped call leaves: its text, and what it probably cost."""
     facts: dict[str, Any] = {"request_id": error.request_id}
     if text:
-        facts["output"] = _clean(text)
+        facts["output"] = clean(text)
     if error.usage is not None:
-        facts |= _usage_facts(str(attempt.request.get("model", "")), error.usage)
+        facts |= _usage_facts(str(request.get("model", "")), error.usage)
     return facts
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """PostgreSQL takes no NUL in a text."""
     return text.replace("\x00", "")
 

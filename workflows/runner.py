@@ -18,7 +18,8 @@ from nyxcore.calls import CALLS, Call
 from nyxcore.llm.base import LLMError, Stopped, StopSignal
 from nyxcore.models import Hint
 from nyxcore.states import Reason, Status
-from workflows import engine, requests
+from workflows import engine, hotpath, requests
+from workflows.hotpath import Job
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome, StepInput
 from workflows.models import StepAttempt, live_version
@@ -55,15 +56,21 @@ RETURNING a.id, next.step, next.version, a.version, next.run
 
 
 def work(worker: str, wake: Callable[[], None] | None = None) -> None:
-    """Run attempts until nothing is left that this worker may claim. `wake` is called once after a first claim,
-    so that one idle thread which found work wakes the next."""
-    pk = with_contact(lambda: claim(worker))
-    if pk is not None and wake:
+    """Run attempts until nothing is left that this worker may claim.
+
+    `wake` is called once after a first claim, so that one idle thread which found work wakes the next.
+    """
+    job = with_contact(lambda: claim_job(worker))
+    if job is not None and wake:
         wake()
-    while pk is not None:
-        pk = run_attempt(pk, worker)
-        if pk is None:
-            pk = with_contact(lambda: claim(worker))
+    while job is not None:
+        job = run_job(job, worker) or with_contact(lambda: claim_job(worker))
+
+
+def claim_job(worker: str) -> Job | None:
+    """Take the next attempt, with all that is needed to run it."""
+    pk = claim(worker)
+    return hotpath.load_job(pk) if pk is not None else None
 
 
 def claim(worker: str) -> int | None:
@@ -84,34 +91,48 @@ def claim(worker: str) -> int | None:
     return int(pk)
 
 
-def run_attempt(pk: int, worker: str) -> int | None:
-    """Run one claimed attempt to its end; the primary key of the next one, if its finish has claimed it."""
-    attempt = with_contact(lambda: StepAttempt.objects.select_related("step__workflow").get(pk=pk))
-    deadline = float(attempt.step.config.get("deadline") or settings.NYXCORE_STEP_DEADLINE)
-    call = Call((TABLE, pk), attempt.step.channel, attempt.step.dom_id, time.monotonic() + deadline)
+def run_job(job: Job, worker: str) -> Job | None:
+    """Run one claimed attempt to its end; the next job, if its finish has claimed one."""
+    deadline = float(job.config.get("deadline") or settings.NYXCORE_STEP_DEADLINE)
+    call = Call(
+        (TABLE, job.attempt), f"workflow-{job.workflow}", f"step-{job.step}", time.monotonic() + deadline
+    )
     with CALLS.holding(call):
-        result = _perform(attempt, call, worker)
+        result = _perform(job, call, worker)
         call.announce()
         if result is None:
             return None
-        if not with_contact(lambda: engine.write_facts(attempt, worker, result.facts)):
-            log.info("stepattempt %s was ended by somebody else; its facts are kept", pk)
+        if not with_contact(lambda: engine.write_facts(job.attempt, worker, result.facts)):
+            log.info("stepattempt %s was ended by somebody else; its facts are kept", job.attempt)
             return None
-        return with_contact(lambda: engine.finish(attempt, result, worker, claim=not CALLS.draining))
+        return with_contact(lambda: _finish(job, result, worker))
 
 
-def _perform(attempt: StepAttempt, call: Call, worker: str) -> engine.Result | None:
+def _finish(job: Job, result: engine.Result, worker: str) -> Job | None:
+    """End the attempt: by the hot path where it applies, else by the engine."""
+    claim_next = not CALLS.draining
+    if result.status == S.COMPLETED and job.continues is None:
+        done = hotpath.go_on(job, result.text, result.request, worker, claim=claim_next)
+        if done is not False:
+            return done if isinstance(done, Job) else None
+    attempt = StepAttempt.objects.select_related("step__workflow").get(pk=job.attempt)
+    pk = engine.finish(attempt, result, worker, claim=claim_next)
+    return hotpath.load_job(pk) if pk is not None else None
+
+
+def _perform(job: Job, call: Call, worker: str) -> engine.Result | None:
     """Run the kind and turn whatever happens into a Result; None when the attempt is no longer ours."""
+    request: dict[str, Any] = {}
     try:
-        step_input = _prepare(attempt, call, worker)
-        if step_input is None:
+        request = with_contact(lambda: requests.build_for(job))
+        if KINDS[job.kind].paid and not with_contact(lambda: _store_request(job, request, worker)):
             return None
-        outcome = _run(attempt, step_input)
-        return _result(attempt, outcome)
+        outcome = _run(job, request, call)
+        return _result(job, request, outcome)
     except Stopped as error:
-        return _stopped(attempt, call, worker, error)
+        return _stopped(job, request, call, worker, error)
     except LLMError as error:
-        facts = requests.facts_of_error(error, attempt, error.partial or call.text())
+        facts = requests.facts_of_error(error, request, error.partial or call.text())
         return engine.Result(
             S.FAILED,
             error.reason,
@@ -120,47 +141,31 @@ def _perform(attempt: StepAttempt, call: Call, worker: str) -> engine.Result | N
             retryable=error.retryable,
             retry_after=error.retry_after,
         )
-    except (OperationalError, InterfaceError) as error:
-        # Before the call: nothing is paid yet, so the attempt is simply tried again.
-        log.warning("stepattempt %s: no contact to PostgreSQL before its call: %s", attempt.pk, error)
-        return engine.Result(S.FAILED, Reason.INTERNAL, "PostgreSQL did not answer.", retryable=True)
-    except Exception as error:
-        log.exception("stepattempt %s: %s", attempt.pk, type(error).__name__)
+    except Exception as error:  # the outermost handler: a step must never stay running
+        log.exception("stepattempt %s: %s", job.attempt, type(error).__name__)
         detail = "".join(traceback.format_exception_only(error)).strip()
-        facts = {"output": call.text()} if call.text() else {}
+        facts = {"output": requests.clean(call.text())} if call.text() else {}
         return engine.Result(S.FAILED, Reason.INTERNAL, error=detail[:4000], facts=facts)
 
 
-def _prepare(attempt: StepAttempt, call: Call, worker: str) -> StepInput[Any] | None:
-    """Fill the prompt and store it with the attempt before anything is sent."""
-    step = attempt.step
-    kind = KINDS[step.kind]
-    attempt.request = with_contact(
-        lambda: requests.build(
-            step.workflow,
-            step,
-            max_tokens=attempt.max_tokens,
-            continues=attempt.continues_id,
-            comment=attempt.comment,
-        )
-    )
-    held = StepAttempt.objects.filter(pk=attempt.pk, status=S.RUNNING, worker=worker)
-    if not with_contact(lambda: held.update(request=attempt.request)):
-        return None
-    return StepInput(
-        config=kind.Config.model_validate(step.config),
-        request=attempt.request,
-        number=attempt.number,
-        cause=attempt.cause,
-        earlier_text=requests.earlier_text(attempt),
+def _store_request(job: Job, request: dict[str, Any], worker: str) -> bool:
+    """Keep the prompt with the attempt before anything is sent; False when it is not ours any more."""
+    held = StepAttempt.objects.filter(pk=job.attempt, status=S.RUNNING, worker=worker)
+    return bool(held.update(request=request))
+
+
+def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
+    """Run the kind without holding a database connection; paid calls wait for one of the provider's places."""
+    kind = KINDS[job.kind]
+    step_input = StepInput(
+        config=kind.Config.model_validate(job.config),
+        request=request,
+        number=job.number,
+        cause=job.cause,
+        earlier_text=requests.chain_text(job.continues),
         on_text=call.on_text,
         stop=call.stop,
     )
-
-
-def _run(attempt: StepAttempt, step_input: StepInput[Any]) -> Outcome:
-    """Run the kind without holding a database connection; paid calls wait for one of the provider's places."""
-    kind = KINDS[attempt.step.kind]
     if not kind.paid:
         return kind.run(step_input)
     connection.close()
@@ -183,25 +188,34 @@ def _place(stop: StopSignal) -> Iterator[None]:
         _places.release()
 
 
-def _result(attempt: StepAttempt, outcome: Outcome) -> engine.Result:
-    facts: dict[str, Any] = {}
+def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> engine.Result:
+    """A paid answer brings facts that are committed on their own first; a free one is written with its end."""
+    status = Status(outcome.status)
     if outcome.completion:
         facts = requests.facts_of(outcome.completion, outcome.text)
-    elif outcome.text:
-        facts = {"output": outcome.text}
+        return engine.Result(status, outcome.reason, text=facts["output"], facts=facts)
+    text = requests.clean(outcome.text)
+    if status == S.COMPLETED:
+        return engine.Result(status, text=text, request=request)
     return engine.Result(
-        Status(outcome.status), outcome.reason, text=outcome.text, facts=facts, look_again=outcome.look_again
+        status,
+        outcome.reason,
+        text=text,
+        facts={"output": text, "request": request},
+        look_again=outcome.look_again,
     )
 
 
-def _stopped(attempt: StepAttempt, call: Call, worker: str, error: Stopped) -> engine.Result | None:
+def _stopped(
+    job: Job, request: dict[str, Any], call: Call, worker: str, error: Stopped
+) -> engine.Result | None:
     """A call that was told to end: by its deadline, by a shut-down, or because the row was ended elsewhere."""
-    facts = requests.facts_of_error(error, attempt, error.partial or call.text())
+    facts = requests.facts_of_error(error, request, error.partial or call.text())
     if call.stop.cause == "deadline":
         return engine.Result(S.FAILED, Reason.DEADLINE, "The step was stopped at its deadline.", facts=facts)
     if call.stop.cause == "handover":
         return engine.Result(S.CANCELLED, Reason.HANDOVER, facts=facts)
-    with_contact(lambda: engine.write_facts(attempt, worker, facts))
+    with_contact(lambda: engine.write_facts(job.attempt, worker, facts))
     return None
 
 

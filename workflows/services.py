@@ -20,7 +20,7 @@ from nyxcore.llm.base import LLMError
 from nyxcore.models import AuditEntry
 from nyxcore.pulse import ring, tell_to_stop
 from nyxcore.states import Reason, Status, acting, current_actor, person, touch, transition, transition_all
-from workflows import engine, requests, specs
+from workflows import engine, hotpath, requests, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
 from workflows.models import Cause, OnCutOff, Origin, Step, StepAttempt, Workflow
@@ -120,7 +120,8 @@ def start_workflow(workflow: Workflow, *, by: Any) -> None:
     with verb(workflow.pk, by, "start") as locked:
         if not transition(locked, S.PENDING, S.RUNNING):
             raise Refused(f"This workflow was started already; it is {Status(locked.status).label.lower()}.")
-        engine.settle(locked)
+        if not hotpath.open_first(locked, by.pk):
+            engine.settle(locked)
 
 
 def pause_workflow(workflow: Workflow, *, by: Any) -> None:

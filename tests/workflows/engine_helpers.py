@@ -46,7 +46,7 @@ def finish(
     completion = answer(text, stop_reason)
     status, reason = classify(completion)
     facts = requests.facts_of(completion, text)
-    engine.write_facts(attempt, worker, facts)
+    engine.write_facts(attempt.pk, worker, facts)
     return engine.finish(
         attempt, engine.Result(Status(status), reason, text=text, facts=facts), worker, claim=False
     )

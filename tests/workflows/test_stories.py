@@ -16,7 +16,7 @@ from nyxcore.models import AuditEntry, SweepState
 from nyxcore.states import Status
 from tests.factories import attempts_of, make_user, make_workflow, step_of
 from tests.workflows.engine_helpers import WORKER, claim, fail, finish, run_all, silence, statuses
-from workflows import engine, runner, services
+from workflows import engine, hotpath, runner, services
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome
 from workflows.models import StepAttempt, Workflow
@@ -61,7 +61,7 @@ def test_a_chain_runs_in_order_to_its_end():
 def test_finish_claims_the_next_step_for_the_same_worker():
     workflow = make_workflow(start=True)
     first = claim()
-    engine.write_facts(first, WORKER, {"stop_reason": "end_turn", "output": "x"})
+    engine.write_facts(first.pk, WORKER, {"stop_reason": "end_turn", "output": "x"})
     next_pk = engine.finish(first, engine.Result(Status.COMPLETED, text="x"), WORKER, claim=True)
     second = StepAttempt.objects.get(pk=next_pk)
     assert (second.step.key, second.status, second.worker) == ("two", "running", WORKER)
@@ -596,7 +596,7 @@ def test_budget_stops_before_the_call_that_would_not_fit_and_goes_on_when_raised
 
 
 def finish_with_cost(attempt: StepAttempt, cost: str) -> None:
-    engine.write_facts(attempt, WORKER, {"output": "x", "stop_reason": "end_turn", "cost": cost})
+    engine.write_facts(attempt.pk, WORKER, {"output": "x", "stop_reason": "end_turn", "cost": cost})
     engine.finish(attempt, engine.Result(Status.COMPLETED, text="x"), WORKER, claim=False)
 
 
@@ -651,7 +651,7 @@ def test_late_worker_loses_but_what_was_paid_is_kept():
 def test_lost_attempt_with_its_answer_stored_is_finished_not_repeated():
     workflow = make_workflow(start=True)
     attempt = claim()
-    engine.write_facts(attempt, WORKER, {"output": "Whole answer.", "stop_reason": "end_turn"})
+    engine.write_facts(attempt.pk, WORKER, {"output": "Whole answer.", "stop_reason": "end_turn"})
     lapse(attempt)
     assert statuses(workflow)["one"] == "completed"
     assert step_of(workflow, "one").output == "Whole answer."
@@ -747,7 +747,7 @@ def test_periodic_pass_is_taken_by_one_process_in_an_interval():
 
 def test_handed_over_attempt_runs_again_at_no_cost_to_its_tries():
     workflow = make_workflow(start=True)
-    engine.write_facts(first := claim(), WORKER, {"output": "Half"})
+    engine.write_facts((first := claim()).pk, WORKER, {"output": "Half"})
     engine.finish(first, engine.Result(Status.CANCELLED, "handover"), WORKER, claim=False)
     old, new = attempts_of(workflow, "one")
     assert (old.status, old.reason, old.output, new.cause) == ("cancelled", "handover", "Half", "handover")
@@ -786,7 +786,8 @@ def test_a_worker_that_is_told_the_row_is_gone_writes_no_status():
     attempt = claim()
     services.cancel_workflow(workflow, by=workflow.owner)
     call = runner.Call((runner.TABLE, attempt.pk), "c", "d", time.monotonic() + 9, stop=stop)
-    assert runner._stopped(attempt, call, WORKER, Stopped("x", reason="gone", partial="Text")) is None
+    job = hotpath.load_job(attempt.pk)
+    assert runner._stopped(job, {}, call, WORKER, Stopped("x", reason="gone", partial="Text")) is None
     attempt.refresh_from_db()
     assert (attempt.status, attempt.output) == ("cancelled", "Text")
 
@@ -794,7 +795,7 @@ def test_a_worker_that_is_told_the_row_is_gone_writes_no_status():
 def test_a_repeated_finish_after_a_lost_reply_finds_its_own_work():
     make_workflow(start=True)
     attempt = claim()
-    engine.write_facts(attempt, WORKER, {"stop_reason": "end_turn", "output": "x"})
+    engine.write_facts(attempt.pk, WORKER, {"stop_reason": "end_turn", "output": "x"})
     result = engine.Result(Status.COMPLETED, text="x")
     first = engine.finish(attempt, result, WORKER, claim=True)
     assert engine.finish(attempt, result, WORKER, claim=True) == first
