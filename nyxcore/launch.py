@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import sys
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGQUIT, SIGTERM
+from signal import signal as reset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +68,9 @@ def tie_to_parent(libc: Any, signal: int, parent: int) -> None:
 
 
 def main() -> None:
+    # A shell's background job ignores Ctrl-C; what we become must not inherit that, or its stop signal is lost.
+    for number in (SIGINT, SIGTERM, SIGQUIT, SIGHUP):
+        reset(number, SIG_DFL)
     signal, parent, identity, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     libc = c_library() if sys.platform == "linux" and (parent or identity != "same") else None
     try:

@@ -31,6 +31,10 @@ LONGEST_LINE = 16_384
 SIGNS = {"new": "·", "starting": "◐", "up": "●", "waiting": "✕", "stopping": "◌", "ended": "·"}
 
 
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """A signal that only has to wake us up."""
+
+
 class Stop(Exception):
     """A signal asked us to end while we were starting."""
 
@@ -74,8 +78,9 @@ class Supervisor:
         self._wake_writer = wake
         self._selector.register(self._wake, selectors.EVENT_READ)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
-                signal.signal(number, self._asked_to_end)
+            ignored = signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGTERM
+            # A handler that does nothing, unlike SIG_IGN, is not inherited by the children.
+            signal.signal(number, _nothing if ignored else self._asked_to_end)
         signal.signal(
             signal.SIGCHLD, lambda number, frame: None
         )  # its byte on the wake-up socket is what counts

@@ -14,7 +14,7 @@ from nyxcore import supervisor as module
 from nyxcore.console import Console
 from nyxcore.processes import Program, StartError
 from nyxcore.supervisor import Child, Stop, Supervisor
-from tests.platform.helpers import processes_of
+from tests.platform.helpers import processes_of, until
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
@@ -125,7 +125,7 @@ def test_children_of_a_dead_child_are_ended_too(supervisor, tmp_path):
     made = Program("web", lambda: [sys.executable, "-c", code, str(tmp_path)])
     child = supervisor.start(made)
     supervisor.run_until(lambda: child.state == "waiting")
-    assert processes_of(tmp_path) == []
+    until(lambda: processes_of(tmp_path) == [], 5)
 
 
 def test_a_signal_during_the_start_stops_it(supervisor):
