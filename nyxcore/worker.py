@@ -63,7 +63,7 @@ def main() -> None:
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nyxcore.settings")
     os.environ["CELERY_SKIP_CHECKS"] = "1"
-    from celery.platforms import SecurityWarning
+    from celery.exceptions import SecurityWarning
     from celery.signals import worker_ready
     from django.conf import settings
 
