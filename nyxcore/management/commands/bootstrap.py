@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management import BaseCommand, call_command
+from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
@@ -54,6 +54,10 @@ class Command(BaseCommand):
         if User.objects.exists():
             return
         given = os.environ.get("NYXCORE_ADMIN_PASSWORD", "")
+        if not given and not settings.DATA_DIR.is_dir():
+            raise CommandError(
+                "There is no data folder to keep a random password in. Set NYXCORE_ADMIN_PASSWORD."
+            )
         password = given or secrets.token_urlsafe(12)
         with transaction.atomic():
             User.objects.create_superuser(ADMIN, password=password)
