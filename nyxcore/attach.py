@@ -31,7 +31,7 @@ SCHEMA_COMMANDS = {
     "sqlmigrate",
     "squashmigrations",
 }
-SCHEMA_COMMANDS |= {"check", "dbshell", "flush", "optimizemigration"}
+SCHEMA_COMMANDS |= {"check", "dbshell", "flush", "optimizemigration", "restore"}
 PATIENCE = 60.0  # s to wait for an `up` that is just starting
 
 
@@ -107,6 +107,7 @@ def _shared_or_own(data: DataDir, command: str) -> Iterator[None]:
     try:
         if state is not None:
             _complete(state.database_url, state.redis_url, data.secret("secret_key"))
+            _use_its_programs(data)
             yield
         else:
             with _own(data, command):
@@ -137,7 +138,7 @@ def _own(data: DataDir, command: str) -> Iterator[None]:
         state = State("command", mark(os.getpid()), os.environ["DATABASE_URL"], os.environ["REDIS_URL"])
         state.run_dir, state.processes = found.run_dir, found.processes
         data.write_state(state)
-        _use_its_programs(found)
+        _use_its_programs(data)
         try:
             _bring_up_to_date(data, found, command)
             state.ready = True
@@ -152,9 +153,9 @@ def _end_in_order(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _use_its_programs(found: Services) -> None:
-    """psql and pg_dump of the same version come first, for `dbshell` and for back-ups."""
-    if found.postgres is not None:
+def _use_its_programs(data: DataDir) -> None:
+    """psql and pg_dump of the embedded server's version come first, for `dbshell` and for back-ups."""
+    if data.pgdata.exists():
         os.environ["PATH"] = f"{postgres_home() / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
 
 

@@ -143,3 +143,27 @@ def test_data_dir_is_taken_from_any_place(monkeypatch, tmp_path):
     assert attach.os.environ["NYXCORE_DATA_DIR"] == f"{tmp_path}/b"
     with pytest.raises(StartError, match="needs a folder"):
         attach.take_data_dir(["manage.py", "x", "--data-dir"])
+
+
+def test_a_backup_is_restored_as_it_was(data):
+    file = data.parent / "kept.dump"
+    assert Command(data.parent, "backup", str(file), "--data-dir", str(data)).ends() == 0
+    assert file.stat().st_mode & 0o077 == 0
+    change = "from django.contrib.auth.models import User; User.objects.create_user('later')"
+    assert shell(data, change).ends() == 0
+    restore = Command(data.parent, "restore", str(file), "--yes", "--data-dir", str(data))
+    assert restore.ends() == 0, restore.text()
+    command = shell(data, COUNT)
+    assert command.ends() == 0, command.text()
+    assert "users 1" in command.text()
+
+
+def test_a_broken_backup_changes_nothing(data):
+    file = data.parent / "broken.dump"
+    file.write_bytes(b"PGDMP, but not really")
+    restore = Command(data.parent, "restore", str(file), "--yes", "--data-dir", str(data))
+    assert restore.ends() == 1
+    assert "CommandError: pg_restore failed" in restore.text()
+    command = shell(data, COUNT)
+    assert command.ends() == 0
+    assert "users 1" in command.text()
