@@ -13,7 +13,7 @@ from workflows.pages import StepLine
 
 DETAILED_UP_TO = 60  # steps; more are drawn as small squares without words
 SWEEPS = 4  # passes that put each node near the nodes it hangs on
-LABEL = 15  # characters
+LABEL = 14  # characters
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Size:
     gap_y: int
 
 
-NODE = Size(132, 34, 34, 12)
+NODE = Size(144, 34, 34, 12)
 DOT = Size(14, 14, 8, 5)
 MARGIN = 6
 

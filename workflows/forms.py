@@ -13,6 +13,7 @@ from django.forms.boundfield import BoundField
 
 from nyxcore import ui
 from nyxcore.llm import models as registry
+from workflows import services, specs
 from workflows.models import OnCutOff, Step, Workflow
 from workflows.specs import InputField, Problem, WorkflowSpec
 
@@ -113,6 +114,13 @@ class RemedyForm(forms.Form):
     button = ""
     primary = False
 
+    def short_fields(self) -> list[BoundField]:
+        """Those that fit beside each other in one row."""
+        return [field for field in self if not isinstance(field.field.widget, forms.Textarea)]
+
+    def long_fields(self) -> list[BoundField]:
+        return [field for field in self if isinstance(field.field.widget, forms.Textarea)]
+
 
 class RetryForm(RemedyForm):
     name = "retry"
@@ -128,6 +136,7 @@ class RetryForm(RemedyForm):
     )  # fmt: skip
 
     def __init__(self, step: Step, workflow: Workflow, data: Any = None) -> None:
+        self.step, self.workflow = step, workflow
         self.was = {
             "max_tokens": step.config.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS,
             "model": step.config.get("model", ""),
@@ -143,7 +152,6 @@ class RetryForm(RemedyForm):
         limit = self._limit(str(self.was["model"]))
         if limit:
             self.fields["max_tokens"].help_text = f"Up to {limit:,} with this model."
-            self.fields["max_tokens"].widget.attrs["max"] = limit
 
     def _limit(self, model: str) -> int:
         info = registry.get(model or self.standing_model)
@@ -156,7 +164,23 @@ class RetryForm(RemedyForm):
         if limit and asked and asked > limit:
             name = data.get("model") or self.standing_model
             self.add_error("max_tokens", f"{asked:,} is above the limit of {name}: at most {limit:,}.")
+        if not self.errors:
+            self._check_definition()
         return data
+
+    def _check_definition(self) -> None:
+        """The whole workflow must stay valid with the changes: prompt names, limits, efforts."""
+        spec = services.spec_of(self.workflow)
+        for index, step in enumerate(spec.steps):
+            if step.key == self.step.key:
+                spec.steps[index] = step.model_copy(update={"config": step.config | self.changes()})
+        try:
+            specs.validate(spec)
+        except specs.SpecError as error:
+            for problem in error.problems:
+                field = str(problem.path[-1]) if problem.path else ""
+                place = f"Line {problem.at[0]}, column {problem.at[1]}: " if problem.at else ""
+                self.add_error(field if field in self.fields else None, f"{place}{problem.message}")
 
     def changes(self) -> dict[str, Any]:
         """What differs from the step as it stands."""

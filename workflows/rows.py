@@ -51,7 +51,7 @@ def article(line: StepLine, *, body: str = "", remedies: str = "", opened: bool 
     dom_id, url = line.dom_id, line.url
     no_body = f'<div class="step-body" data-load><a href="{url}">Show this step</a></div>'
     return mark_safe(
-        f'<article class="step-row" data-live-id="{dom_id}" data-version="{line.live_version}" data-src="{url}"'
+        f'<article class="step-row{" has-remedies" if remedies else ""}" data-live-id="{dom_id}" data-version="{line.live_version}" data-src="{url}"'
         f' data-status="{line.status}" data-word="{escape(line.status_word)}">'
         f'<details class="step" id="{dom_id}" data-status="{line.status}"{" open" if opened else ""}>'
         f"<summary>{summary(line)}</summary>{body or no_body}</details>{remedies}"

@@ -33,10 +33,10 @@ from nyxcore import health, llm, ui
 from nyxcore.access import signed_in
 from nyxcore.llm import models as registry
 from nyxcore.states import OPEN_ATTEMPT, WORKFLOW_EDGES, Status
-from workflows import catalog, pages, recovery, rows, services, steppage
+from workflows import catalog, drawing, pages, recovery, rows, services, steppage
 from workflows.forms import NewWorkflowForm, RemedyForm
 from workflows.models import Step, StepAttempt, Workflow
-from workflows.specs import SpecError, WorkflowSpec
+from workflows.specs import SpecError, WorkflowSpec, resolved_needs
 
 PER_PAGE = 25
 # The order in which the list offers its filters: what is at work or waits first.
@@ -145,7 +145,7 @@ def workflow_new(request: HttpRequest) -> HttpResponseBase:
     """Choose a template, then fill in its form."""
     slug = request.GET.get("template", "")
     if not slug:
-        templates = list(catalog.load_all().values())
+        templates = [(spec, _stages(spec)) for spec in catalog.load_all().values()]
         return render(
             request, "workflows/workflow_new.html", {"templates": templates, "section": "workflows"}
         )
@@ -162,6 +162,15 @@ def workflow_new(request: HttpRequest) -> HttpResponseBase:
         "practice": llm.is_practice(), "section": "workflows",
     }  # fmt: skip
     return render(request, "workflows/workflow_form.html", context, status=422 if form.errors else 200)
+
+
+def _stages(spec: WorkflowSpec) -> list[str]:
+    """The titles in order of work; what runs side by side stands together."""
+    titles = {step.key: step.title for step in spec.steps}
+    return [
+        ", ".join(titles[key] for key in layer)
+        for layer in drawing.layers(list(resolved_needs(spec).items()))
+    ]
 
 
 def _create(request: HttpRequest, spec: WorkflowSpec, form: NewWorkflowForm) -> Workflow | None:

@@ -210,6 +210,8 @@ for (const name of ["htmx:afterSwap", "nyx:swapped"]) {
     const root = event.detail?.root ?? event.target;
     showTimes();
     tick();
-    if (root.querySelectorAll) dress(root);
+    if (!root.querySelectorAll) return;
+    dress(root);
+    root.querySelector(".field.wrong :is(input, select, textarea), [aria-invalid='true']")?.focus();
   });
 }

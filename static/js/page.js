@@ -7,10 +7,10 @@ import { keepInPlace } from "./page-swap.js";
 
 const main = document.getElementById("live");
 const choices = new Choices(`nyx.open.${main.dataset.workflow}`);
-const nav = document.getElementById("step-nav");
-const pills = nav?.querySelector(".step-pills");
+const bar = () => document.getElementById("step-nav");
+const strip = () => document.querySelector("#step-nav .step-pills");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const heard = new Map(); // step -> its newest status, from hints
+const heard = new Map(); // row -> [version, status], the newest of hints and comparisons
 const byThemselves = new Set(); // steps that were opened because they ran
 let follow = false;
 
@@ -109,6 +109,7 @@ function mark(id, settle = 700) {
 }
 
 function markPill(id) {
+  const pills = strip();
   const pill = pills?.querySelector(`.step-pill[href="#${CSS.escape(id)}"]`);
   if (!pill || (pill === marked && pill.ariaCurrent)) return;
   for (const other of pills.querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
@@ -123,8 +124,8 @@ function markPill(id) {
 
 /** The step under the bar is the one being read. */
 function inView() {
-  if (!nav || Date.now() < byClick) return;
-  const box = nav.getBoundingClientRect();
+  if (!bar() || Date.now() < byClick) return;
+  const box = bar().getBoundingClientRect();
   const at = document.elementFromPoint(box.left + box.width / 2, Math.max(box.bottom, 0) + 24);
   const row = at?.closest(".step-row");
   if (row) markPill(stepOf(row).id);
@@ -197,9 +198,49 @@ function showRun() {
   if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
 }
 
-document.addEventListener("nyx:hint", (event) => heard.set(event.detail.id, event.detail.status));
-document.addEventListener("nyx:state", (event) => {
-  for (const [id, [, status]] of Object.entries(event.detail.rows)) heard.set(id, status);
+/** The header counts over all rows, so it changes with each of them; a row that is not here asks for the whole. */
+function hear(id, version, status) {
+  if (version <= (heard.get(id)?.[0] ?? -1)) return;
+  const first = !heard.has(id);
+  heard.set(id, [version, status]);
+  if (!document.querySelector(`[data-live-id="${CSS.escape(id)}"]`)) soonWhole();
+  else if (!first || Number(document.querySelector(`[data-live-id="${CSS.escape(id)}"]`).dataset.version) < version) soonRun();
+}
+document.addEventListener("nyx:hint", ({ detail }) => hear(detail.id, detail.version, detail.status));
+document.addEventListener("nyx:state", ({ detail }) => {
+  for (const [id, [version, status]] of Object.entries(detail.rows)) hear(id, version, status);
+});
+
+let runTimer = 0;
+let runShownAt = 0;
+
+/** Fetch the header, at most once a second, unless it has come meanwhile by a hint of its own. */
+function soonRun() {
+  if (runTimer || !document.getElementById("run")) return;
+  const askedAt = Date.now();
+  runTimer = setTimeout(() => {
+    runTimer = 0;
+    if (runShownAt <= askedAt) refetch(document.getElementById("run"));
+  }, Math.max(200, runShownAt + 1_000 - askedAt));
+}
+
+let wholeTimer = 0;
+
+function soonWhole() {
+  if (wholeTimer || !document.getElementById("pipeline")) return;
+  wholeTimer = setTimeout(() => {
+    wholeTimer = 0;
+    for (const id of ["pipeline", "step-nav"]) refetch(document.getElementById(id));
+  }, 300);
+}
+
+/** The fragment again; a failure is told by htmx's events, and the next comparison asks again. */
+function refetch(element) {
+  if (!element) return;
+  window.htmx.ajax("GET", element.dataset.src, { source: element, target: element, swap: "outerHTML" }).catch((error) => console.warn(error));
+}
+document.body.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.requestConfig?.verb !== "get") soonRun();
 });
 
 /** A step that is open, or will be because it runs, is fetched with its body: one request, no jump. */
@@ -208,7 +249,7 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   if (verb !== "get" || path.includes("part=")) return;
   if (!target?.classList?.contains("step-row")) return;
   const step = stepOf(target);
-  const running = heard.get(step.id) === "running" && choices.get(step.id) === undefined;
+  const running = heard.get(step.id)?.[1] === "running" && choices.get(step.id) === undefined;
   if (step.open || running) parameters.open = "1";
 });
 document.body.addEventListener("htmx:configRequest", (event) => {
@@ -222,7 +263,10 @@ keepInPlace((fresh) => {
     adopt(row);
     mirror(row);
   }
-  if (fresh.id === "run") showRun();
+  if (fresh.id === "run") {
+    runShownAt = Date.now();
+    showRun();
+  }
   if (follow) followNow();
 });
 
@@ -266,9 +310,11 @@ function loadSettings(panel) {
 
 window.addEventListener("popstate", () => goTo(location.hash.slice(1), { focus: false }));
 window.addEventListener("hashchange", () => goTo(location.hash.slice(1)));
-document.getElementById("expand-all")?.addEventListener("click", () => chooseAll(true));
-document.getElementById("collapse-all")?.addEventListener("click", () => chooseAll(false));
-document.getElementById("follow")?.addEventListener("click", () => setFollow(!follow));
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("#expand-all, #collapse-all, #follow");
+  if (button?.id === "follow") setFollow(!follow);
+  else if (button) chooseAll(button.id === "expand-all");
+});
 for (const name of ["wheel", "touchmove"]) {
   addEventListener(name, (event) => follow && (event.deltaY ?? -1) < 0 && setFollow(false), { passive: true });
 }
@@ -296,7 +342,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
   const act = KEYS[event.key];
-  if (!act || !nav) return;
+  if (!act || !bar()) return;
   event.preventDefault();
   act();
 });
@@ -306,13 +352,13 @@ document.addEventListener("keydown", (event) => {
 function measureBar() {
   // A rule of its own sheet: the content security policy allows no style attribute.
   const sheet = new CSSStyleSheet();
-  const put = () => sheet.replaceSync(`:root { --bar: ${nav.offsetHeight}px; }`);
+  const put = () => sheet.replaceSync(`:root { --bar: ${bar().offsetHeight}px; }`);
   document.adoptedStyleSheets.push(sheet);
   put();
-  new ResizeObserver(put).observe(nav);
+  new ResizeObserver(() => bar() && put()).observe(bar());
 }
 
-if (nav) measureBar();
+if (bar()) measureBar();
 choices.forEach((id, open) => {
   const step = document.getElementById(id);
   if (step) setOpen(step, open);
@@ -324,6 +370,6 @@ for (const step of document.querySelectorAll("details.step[open]")) {
 }
 if (location.hash.startsWith("#step-")) goTo(location.hash.slice(1));
 else if (marked === null) {
-  const here = pills?.querySelector("[aria-current]");
+  const here = strip()?.querySelector("[aria-current]");
   if (here) markPill(here.hash.slice(1));
 }
