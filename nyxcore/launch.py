@@ -5,7 +5,8 @@ threads could deadlock.
 
 SIGNAL    sent to the program by the kernel when PARENT dies (Linux): `kill -9` of a parent leaves no orphans
 PARENT    pid of the process that must still be there; 0 = do not tie the program to its parent
-IDENTITY  "same", "map:UID" (a private user namespace in which our user appears as UID) or "drop:UID:GID"
+IDENTITY  "same", "map:UID" (a private user namespace in which our user appears as UID) or "drop:UID:GID" (as root:
+          that account, which may still open our closed folders)
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
+CAP_DAC_OVERRIDE = 1
+CAPABILITY_VERSION = 0x20080522
 CANNOT = 71  # EX_OSERR: the identity is not to be had on this machine
 NOT_FOUND = 72
 
@@ -46,15 +51,35 @@ def map_user(libc: Any, uid: int) -> None:
             file.write(text)
 
 
+def drop_to(libc: Any, uid: int, gid: int) -> None:
+    """Become another account that keeps one right of root: to pass folders that are closed to it.
+
+    So the data may lie below folders of mode 0700 and no mode has to change.
+    """
+    import ctypes
+
+    def must(done: int, what: str) -> None:
+        if done != 0:
+            raise OSError(f"{what} is forbidden")
+
+    must(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "keeping capabilities")
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+    one = 1 << CAP_DAC_OVERRIDE
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)(one, one, one, 0, 0, 0)  # effective, permitted, inheritable
+    must(libc.capset(header, sets), "a capability")
+    must(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0), "an ambient capability")
+
+
 def take(libc: Any, identity: str) -> None:
     kind, _, rest = identity.partition(":")
     if kind == "map":
         map_user(libc, int(rest))
     elif kind == "drop":
         uid, gid = map(int, rest.split(":"))
-        os.setgroups([])
-        os.setgid(gid)
-        os.setuid(uid)
+        drop_to(libc, uid, gid)
 
 
 def tie_to_parent(libc: Any, signal: int, parent: int) -> None:

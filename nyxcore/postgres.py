@@ -5,12 +5,14 @@ The wheel's own Python wrapper is not used: as root it opens every parent folder
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -81,25 +83,17 @@ def _possible(identity: str, *argv: str) -> bool:
     return subprocess.run([*launch, *argv], capture_output=True, env=PLAIN_ENV).returncode == 0
 
 
-def _reachable(path: Path, uid: int, gid: int) -> bool:
-    """May this account, without other groups, walk down to `path`?"""
-    for folder in path.parents:
-        info = folder.stat()
-        bit = 0o100 if info.st_uid == uid else 0o010 if info.st_gid == gid else 0o001
-        if not info.st_mode & bit:
-            return False
-    return True
+def identity_for(postgres: Path, pgdata: Path) -> str:
+    """As whom PostgreSQL runs: it refuses root, other people's data, and a user without an account.
 
-
-def identity_for(data: DataDir, postgres: Path) -> str:
-    """As whom PostgreSQL runs: it refuses root, and initdb a user without an account.
-
-    1. An ordinary user: as that user.
+    1. An ordinary user: as that user. Root, on data of somebody else: as that one.
     2. Else in a private user namespace where our user bears another name; outside no owner, no mode changes.
     3. Root where namespaces are forbidden: as an account without rights.
     """
     if os.geteuid() != 0 and _has_account(os.geteuid()):
         return "same"
+    if os.geteuid() == 0 and pgdata.exists() and pgdata.stat().st_uid != 0:
+        return f"drop:{pgdata.stat().st_uid}:{pgdata.stat().st_gid}"
     uids = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0]
     if sys.platform == "linux" and uids:
         identity = f"map:{max(uids)}"
@@ -110,28 +104,20 @@ def identity_for(data: DataDir, postgres: Path) -> str:
             f"PostgreSQL cannot run as user {os.geteuid()}, who has no account on this machine, because user "
             "namespaces are forbidden here. Add an account or set DATABASE_URL."
         )
-    account = _drop_account()
-    if account is not None and _reachable(postgres, *account) and _reachable(data.path, *account):
-        data.path.chmod(
-            data.path.stat().st_mode | 0o011
-        )  # our own folder; every file in it is private by itself
-        return f"drop:{account[0]}:{account[1]}"
+    for account in _accounts(DROP_TO):
+        identity = f"drop:{account.pw_uid}:{account.pw_gid}"
+        if sys.platform == "linux" and _possible(identity, str(postgres), "--version"):
+            return identity
     raise StartError(
-        "PostgreSQL does not run as root, and here root may neither make a user namespace nor hand "
-        f"{data.path} to another account. Run as an ordinary user, or set DATABASE_URL."
+        "PostgreSQL does not run as root, and here root may neither make a user namespace nor become another "
+        "account. Run as an ordinary user, or set DATABASE_URL."
     )
 
 
-def _drop_account() -> tuple[int, int] | None:
-    for name in DROP_TO:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        identity = f"drop:{entry.pw_uid}:{entry.pw_gid}"
-        if _possible(identity, shutil.which("true") or "/bin/true"):
-            return entry.pw_uid, entry.pw_gid
-    return None
+def _accounts(names: Sequence[str]) -> Iterator[pwd.struct_passwd]:
+    for name in names:
+        with contextlib.suppress(KeyError):
+            yield pwd.getpwnam(name)
 
 
 # --- the server ---------------------------------------------------------------------------------
@@ -143,7 +129,7 @@ class Postgres:
     def __init__(self, data: DataDir, *, durable: bool = True) -> None:
         self.data, self.durable = data, durable
         self.home = postgres_home()
-        self.identity = identity_for(data, self.bin("postgres"))
+        self.identity = identity_for(self.bin("postgres"), data.pgdata)
         kind, _, rest = self.identity.partition(":")
         self.owner = (int(rest.split(":")[0]), int(rest.split(":")[1])) if kind == "drop" else None
         self.run_dir = data.run_dir(self.owner)
@@ -166,7 +152,16 @@ class Postgres:
                 raise StartError(
                     OTHER_VERSION.format(where=self.data.pgdata, theirs=version or "?", ours=ours)
                 )
+            self._hand_over()
         self._clear_lock_file()
+
+    def _hand_over(self) -> None:
+        """Data that root made in a user namespace go to the account that must run them here."""
+        if self.owner is None or self.data.pgdata.stat().st_uid == self.owner[0]:
+            return
+        for folder, _, files in os.walk(self.data.pgdata):
+            for path in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chown(path, *self.owner, follow_symlinks=False)
 
     def _create(self) -> None:
         """initdb beside the final place, renamed at the end: a start cut short leaves no half database."""
@@ -236,8 +231,10 @@ class Postgres:
     def _works_here(self, pid: int) -> bool:
         try:
             return Path(f"/proc/{pid}/cwd").samefile(self.data.pgdata)
+        except PermissionError:  # another account, perhaps the one that root handed the database to
+            return os.fsencode(self.data.pgdata) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
-            return False  # gone, or a process of somebody else: not ours in either case
+            return False
 
     def is_up(self) -> bool:
         try:

@@ -219,20 +219,37 @@ def test_a_mark_tells_a_process_from_its_successor():
     assert not alive(who)
 
 
-def test_without_namespaces_root_hands_the_database_to_an_account(monkeypatch):
-    data = Path("/tmp") / f"nyxcore-drop-{os.getpid()}"  # tmp_path is closed to other accounts
+@pytest.fixture
+def no_namespaces(monkeypatch):
     plain = postgres._possible
     monkeypatch.setattr(
         postgres, "_possible", lambda who, *argv: not who.startswith("map") and plain(who, *argv)
     )
-    try:
-        with embedded.services(data, valkey=False, durable=False) as found:
+
+
+def test_without_namespaces_root_hands_the_database_to_an_account(tmp_path, no_namespaces):
+    home = tmp_path / "closed"
+    home.mkdir(mode=0o700)
+    before = modes(home)
+    for _start in range(2):
+        with embedded.services(home / "data", durable=False) as found:
             assert found.postgres.identity.split(":")[0] == ("same" if os.geteuid() else "drop")
             assert found.postgres.query("SELECT 1") == "1"
-            assert (data / "postgres").stat().st_uid == (os.geteuid() or found.postgres.owner[0])
-            assert data.stat().st_mode & 0o066 == 0
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
+            assert (home / "data" / "postgres").stat().st_uid == (os.geteuid() or found.postgres.owner[0])
+    assert modes(home) == before
+    assert (home / "data").stat().st_mode & 0o077 == 0
+
+
+def test_data_made_with_namespaces_serve_without_them_and_back(data, monkeypatch, request):
+    start(data, valkey=False, durable=False)
+    request.getfixturevalue("no_namespaces")
+    with embedded.services(data, valkey=False, durable=False) as found:
+        assert found.postgres.query("SELECT 1") == "1"
+        owner = (data / "postgres").stat().st_uid
+    monkeypatch.undo()
+    with embedded.services(data, valkey=False, durable=False) as found:
+        assert found.postgres.query("SELECT 1") == "1"
+        assert (data / "postgres").stat().st_uid == owner
 
 
 def test_nowhere_to_run_as_root_is_one_sentence(data, monkeypatch):
