@@ -27,7 +27,7 @@ async def application(
     elif scope["type"] == "http" and scope["path"] == "/events/":
         await live.application(scope, receive, send)
     elif scope["type"] == "http":
-        await django_application(scope, receive, send)  # type: ignore[arg-type]
+        await django_application(scope, receive, send)
 
 
 async def _lifespan(receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""The kernel's rows: what every stateful row has, what a leased one adds, workers, the sweep's memory, the audit log."""
+"""The kernel's rows: what every stateful row has, what a leased one adds, workers, the sweep's memory, the audit."""
 
 from __future__ import annotations
 

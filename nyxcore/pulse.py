@@ -208,7 +208,8 @@ class Process:
     def _beat(self, conn: psycopg.Connection[Any]) -> None:
         """Say that the worker lives, renew all its leases in one UPDATE per table, stop what is no longer ours."""
         conn.execute(
-            """INSERT INTO nyxcore_worker (name, host, threads, stopping) VALUES (%(name)s, %(host)s, %(threads)s, %(stopping)s)
+            """INSERT INTO nyxcore_worker (name, host, threads, stopping)
+               VALUES (%(name)s, %(host)s, %(threads)s, %(stopping)s)
                ON CONFLICT (name) DO UPDATE SET seen_at = clock_timestamp(), stopping = excluded.stopping""",
             {
                 "name": self.worker,

@@ -4,6 +4,7 @@
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,12 @@ EVENTSTREAM_REDIS = bus.options(REDIS_URL)
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()  # without collectstatic (make run) files come from the apps
+if not STATIC_ROOT.exists():  # without collectstatic (`make run`) the files come from the apps' folders
+    WHITENOISE_USE_FINDERS = True
+    warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
+
+# WhiteNoise streams files by a synchronous iterator; under ASGI Django reads it in a thread and says so each time.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 # --- workers ---
 NYXCORE_LEASE = env_float("NYXCORE_LEASE", 60, least=1)  # s a running attempt lives without a heartbeat

@@ -179,6 +179,7 @@ def current_actor() -> Actor | None:
 def acting(actor: Actor) -> Iterator[None]:
     """One transaction whose every transition is audited as `actor`'s and may take the edges open to `actor`."""
     outer = _actor.get()
+    nested = connection.in_atomic_block  # else the setting ends with the transaction
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('nyxcore.actor', %s, true)", [str(actor)])
         token = _actor.set(actor)
@@ -186,7 +187,8 @@ def acting(actor: Actor) -> Iterator[None]:
             yield
         finally:
             _actor.reset(token)
-        cursor.execute("SELECT set_config('nyxcore.actor', %s, true)", [str(outer or "")])
+        if nested:
+            cursor.execute("SELECT set_config('nyxcore.actor', %s, true)", [str(outer or "")])
 
 
 def transition(

@@ -51,6 +51,7 @@ class Target:
     ring: Callable[[list[int]], str]  # pending rows nobody has claimed
     expire: Callable[[int, Reason], str]  # running rows without a sign of life
     look: Callable[[int], str]  # waiting rows whose time has come
+    restless: Callable[[Scope], bool]  # a cheap look: is there anything for a pass over this scope?
     idle_runs: Callable[
         [Scope], QuerySet[Any]
     ]  # active runs with nothing open below, and rows no rule allows
@@ -89,6 +90,8 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
     interval, unless `force`. While the guard holds, running rows are not judged.
     """
     whole = scope is None or (scope.run is None and scope.owner is None)
+    if scope and not whole and not any(target.restless(scope) for target in TARGETS):
+        return []
     guarded, mine = _enter(record=whole and not dry_run, force=force or scope is not None)
     if scope is None and not mine and not dry_run:
         return []
@@ -188,9 +191,10 @@ def _overdue(target: Target, scope: Scope) -> QuerySet[Any]:
 def judged(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Adds what `verdict` needs: lease_gone, and silence (s since the last sign of life)."""
     sign = Coalesce("heartbeat_at", "started_at", "queued_at")
-    return rows.defer("output", "request").annotate(
+    found: QuerySet[Any] = rows.defer("output", "request").annotate(
         silence=since(sign), lease_gone=Case(When(due_at__lt=ago(0), then=True), default=False)
     )
+    return found
 
 
 def verdict(row: Any) -> Reason:

@@ -1,4 +1,4 @@
-"""What comes next in a workflow: a pure function from the state of its steps to a decision. `engine.settle` applies it."""
+"""What comes next in a workflow: a pure function of the state of its steps. `engine.settle` applies it."""
 
 from __future__ import annotations
 

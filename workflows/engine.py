@@ -1,10 +1,9 @@
-"""What the program decides: opening attempts, ending them, and what follows. One transaction each, Workflow row first."""
+"""What the program decides: opening attempts, ending them, what follows. One transaction, Workflow row first."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +19,7 @@ from nyxcore.states import SWEEP, Later, Reason, Status, current_actor, touch, t
 from workflows import requests
 from workflows.decide import Decision, StepState, decide
 from workflows.models import Cause, OnCutOff, Step, StepAttempt, Workflow
+from workflows.work import Result
 
 log = logging.getLogger(__name__)
 S = Status
@@ -30,21 +30,6 @@ PARTS = 3  # of one answer that is continued
 RING_AFTER = 15.0  # s until a doorbell is rung again for an attempt that nobody has claimed
 RING_AT_MOST = 300.0
 PERSON_CAUSES = (Cause.START, Cause.RETRY, Cause.RERUN, Cause.EDIT)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one attempt came to, ready to be written. `facts` are columns of StepAttempt that hold what was paid for."""
-
-    status: Status
-    reason: str = ""
-    error: str = ""
-    text: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    request: dict[str, Any] | None = None  # to be stored with the end, where it was not stored before
-    retryable: bool = False
-    retry_after: float | None = None
-    look_again: float | None = None
 
 
 def lock(workflow_pk: int) -> Workflow:
@@ -268,8 +253,10 @@ def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
 
     The former holder of an ended attempt may still add text, usage and cost, never why it ended.
     """
+    if not facts:
+        return True
     mine = StepAttempt.objects.filter(pk=attempt_pk, worker=worker)
-    if not facts or mine.filter(status=S.RUNNING).update(**facts):
+    if mine.filter(status=S.RUNNING).update(**facts):
         return True
     late = {name: value for name, value in facts.items() if name != "stop_reason"}
     if mine.exclude(status=S.RUNNING).update(**late):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -21,29 +20,10 @@ from nyxcore.models import Hint
 from nyxcore.pulse import ring
 from workflows.engine import RING_AFTER
 from workflows.models import Workflow, live_version
+from workflows.work import Job
 
 log = logging.getLogger(__name__)
 NOT_PLAIN = "NX001"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A claimed attempt with all that is needed to run it; `outputs` are those of its direct needs."""
-
-    attempt: int
-    number: int
-    cause: str
-    max_tokens: int | None
-    continues: int | None
-    comment: str
-    step: int
-    key: str
-    kind: str
-    config: dict[str, Any]
-    workflow: int
-    input: dict[str, Any]
-    default_model: str
-    outputs: dict[str, tuple[str, str]]  # key: (output, notes)
 
 
 def load_job(attempt_pk: int) -> Job:

@@ -301,7 +301,7 @@ class StepAttempt(Leased):
             pgtrigger.Trigger(
                 name="history",
                 when=pgtrigger.Before,
-                operation=pgtrigger.UpdateOf("step_id", "branch", "number", "kind", "stop_reason"),
+                operation=pgtrigger.UpdateOf("step_id", "branch", "number", "kind", "stop_reason"),  # type: ignore[no-untyped-call]
                 func="""
                     IF (NEW.step_id, NEW.branch, NEW.number, NEW.kind)
                        IS DISTINCT FROM (OLD.step_id, OLD.branch, OLD.number, OLD.kind)

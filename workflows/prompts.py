@@ -118,14 +118,15 @@ def check(
     return []
 
 
-def names(template: str) -> set[str]:
+@lru_cache(maxsize=512)
+def names(template: str) -> frozenset[str]:
     """Return the dotted names that a checked prompt uses: "input.text", "steps.idea.content"."""
-    return set(_paths(parse(template)))
+    return frozenset(_paths(parse(template)))
 
 
 def steps_named(templates: Iterable[str]) -> set[str]:
     """Return the keys of the steps whose outputs these prompts use."""
-    used = set().union(*map(names, templates))
+    used: set[str] = set().union(*map(names, templates))
     return {name.split(".")[1] for name in used if name.startswith("steps.")}
 
 

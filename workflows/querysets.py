@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import models
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce
@@ -32,9 +33,11 @@ class WorkflowQuerySet(models.QuerySet["Workflow"]):
 
     def with_cost(self) -> WorkflowQuerySet:
         """Adds cost_total (USD) and tokens_total over all attempts, each in a sub-query of its own."""
-        from workflows.models import StepAttempt
-
-        attempts = StepAttempt.objects.filter(step__workflow=models.OuterRef("pk")).values("step__workflow")
+        attempts = (
+            apps.get_model("workflows", "StepAttempt")
+            .objects.filter(step__workflow=models.OuterRef("pk"))
+            .values("step__workflow")
+        )
         money = attempts.annotate(sum=Sum("cost")).values("sum")
         tokens = attempts.annotate(
             sum=Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))

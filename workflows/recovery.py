@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from nyxcore import sweep
@@ -16,6 +17,7 @@ from workflows.decide import DONE
 from workflows.explain import explain
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
+from workflows.work import Result
 
 S = Status
 OPEN = (S.PENDING, S.RUNNING, S.WAITING)
@@ -50,7 +52,7 @@ def expire(pk: int, reason: Reason) -> str:
             reason = sweep.verdict(attempt)
             sign = attempt.heartbeat_at or attempt.started_at
             error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
-            result = engine.Result(S.FAILED, reason, error=error)
+            result = Result(S.FAILED, reason, error=error)
             requests.estimate_cost(attempt)
             did = f"ended as {reason}"
         engine.end_for(workflow, attempt, result)
@@ -93,6 +95,30 @@ def look(pk: int) -> str:
         again = min(pause or engine.RING_AT_MOST, engine.RING_AT_MOST)
         StepAttempt.objects.filter(pk=pk, status=S.WAITING).update(due_at=later(max(again, 1.0)))
         return "still waits for a person"
+
+
+RESTLESS = """
+SELECT EXISTS (
+    SELECT FROM workflows_workflow w
+     WHERE w.status IN ('running', 'paused') AND (w.id = %(run)s OR w.owner_id = %(owner)s)
+       AND (NOT EXISTS (SELECT FROM workflows_step s JOIN workflows_stepattempt a ON a.step_id = s.id
+                         WHERE s.workflow_id = w.id AND a.status IN ('pending', 'running', 'waiting'))
+            OR EXISTS (SELECT FROM workflows_step s JOIN workflows_stepattempt a ON a.step_id = s.id
+                        WHERE s.workflow_id = w.id AND a.status IN ('pending', 'running', 'waiting')
+                          AND (a.due_at < clock_timestamp() OR a.deadline_at < clock_timestamp())))
+) OR EXISTS (
+    SELECT FROM workflows_step s JOIN workflows_workflow w ON w.id = s.workflow_id
+     WHERE w.id = %(run)s AND (w.status = 'completed' AND s.status NOT IN ('completed', 'skipped')
+                               OR w.status IN ('failed', 'cancelled') AND s.status IN ('running', 'waiting'))
+)
+"""
+
+
+def restless(scope: sweep.Scope) -> bool:
+    """Whether a pass over this scope would find anything. One query, since each start and each page asks it."""
+    with connection.cursor() as cursor:
+        cursor.execute(RESTLESS, {"run": scope.run, "owner": scope.owner})
+        return bool(cursor.fetchone()[0])
 
 
 def idle_runs(scope: sweep.Scope) -> QuerySet[Workflow]:
@@ -185,6 +211,7 @@ SWEPT = sweep.Target(
     ring=redeliver,
     expire=expire,
     look=look,
+    restless=restless,
     idle_runs=idle_runs,
     repair=repair,
     work=runner.work,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import Completion, LLMError, Usage
@@ -12,10 +12,7 @@ from workflows import prompts, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
-
-if TYPE_CHECKING:
-    from workflows.engine import Result
-    from workflows.hotpath import Job
+from workflows.work import Job, Result
 
 
 def build(
@@ -233,7 +230,6 @@ def estimate_cost(attempt: StepAttempt) -> None:
 def result_from_row(attempt: StepAttempt) -> Result:
     """The Result of an attempt whose answer was stored before its worker was lost."""
     from nyxcore.llm.base import classify
-    from workflows.engine import Result
 
     completion = Completion(attempt.output, attempt.stop_reason, attempt.model, Usage())
     status, reason = classify(completion)

@@ -19,10 +19,10 @@ from nyxcore.llm.base import LLMError, Stopped, StopSignal
 from nyxcore.models import Hint
 from nyxcore.states import Reason, Status
 from workflows import engine, hotpath, requests
-from workflows.hotpath import Job
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome, StepInput
 from workflows.models import StepAttempt, live_version
+from workflows.work import Job, Result
 
 log = logging.getLogger(__name__)
 S = Status
@@ -36,7 +36,8 @@ WITH served AS (
       JOIN workflows_step s ON s.id = a.step_id JOIN workflows_workflow w ON w.id = s.workflow_id
      WHERE a.status = 'running' GROUP BY w.owner_id
 ), next AS (
-    SELECT a.id, s.id AS step, s.version, w.id AS run, coalesce((s.config->>'deadline')::float8, %(deadline)s) AS deadline
+    SELECT a.id, s.id AS step, s.version, w.id AS run,
+           coalesce((s.config->>'deadline')::float8, %(deadline)s) AS deadline
       FROM workflows_stepattempt a
       JOIN workflows_step s ON s.id = a.step_id JOIN workflows_workflow w ON w.id = s.workflow_id
       LEFT JOIN served ON served.owner_id = w.owner_id
@@ -46,8 +47,8 @@ WITH served AS (
      LIMIT 1 FOR UPDATE OF a SKIP LOCKED
 )
 UPDATE workflows_stepattempt a
-   SET status = 'running', reason = '', version = a.version + 1, worker = %(worker)s, status_changed_at = clock_timestamp(),
-       started_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
+   SET status = 'running', reason = '', version = a.version + 1, worker = %(worker)s,
+       status_changed_at = clock_timestamp(), started_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
        due_at = clock_timestamp() + make_interval(secs => %(lease)s),
        deadline_at = clock_timestamp() + make_interval(secs => next.deadline)
   FROM next WHERE a.id = next.id AND a.status = 'pending'
@@ -108,7 +109,7 @@ def run_job(job: Job, worker: str) -> Job | None:
         return with_contact(lambda: _finish(job, result, worker))
 
 
-def _finish(job: Job, result: engine.Result, worker: str) -> Job | None:
+def _finish(job: Job, result: Result, worker: str) -> Job | None:
     """End the attempt: by the hot path where it applies, else by the engine."""
     claim_next = not CALLS.draining
     if result.status == S.COMPLETED and job.continues is None:
@@ -120,7 +121,7 @@ def _finish(job: Job, result: engine.Result, worker: str) -> Job | None:
     return hotpath.load_job(pk) if pk is not None else None
 
 
-def _perform(job: Job, call: Call, worker: str) -> engine.Result | None:
+def _perform(job: Job, call: Call, worker: str) -> Result | None:
     """Run the kind and turn whatever happens into a Result; None when the attempt is no longer ours."""
     request: dict[str, Any] = {}
     try:
@@ -133,7 +134,7 @@ def _perform(job: Job, call: Call, worker: str) -> engine.Result | None:
         return _stopped(job, request, call, worker, error)
     except LLMError as error:
         facts = requests.facts_of_error(error, request, error.partial or call.text())
-        return engine.Result(
+        return Result(
             S.FAILED,
             error.reason,
             error.message,
@@ -145,7 +146,7 @@ def _perform(job: Job, call: Call, worker: str) -> engine.Result | None:
         log.exception("stepattempt %s: %s", job.attempt, type(error).__name__)
         detail = "".join(traceback.format_exception_only(error)).strip()
         facts = {"output": requests.clean(call.text())} if call.text() else {}
-        return engine.Result(S.FAILED, Reason.INTERNAL, error=detail[:4000], facts=facts)
+        return Result(S.FAILED, Reason.INTERNAL, error=detail[:4000], facts=facts)
 
 
 def _store_request(job: Job, request: dict[str, Any], worker: str) -> bool:
@@ -188,16 +189,16 @@ def _place(stop: StopSignal) -> Iterator[None]:
         _places.release()
 
 
-def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> engine.Result:
+def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
     """A paid answer brings facts that are committed on their own first; a free one is written with its end."""
     status = Status(outcome.status)
     if outcome.completion:
         facts = requests.facts_of(outcome.completion, outcome.text)
-        return engine.Result(status, outcome.reason, text=facts["output"], facts=facts)
+        return Result(status, outcome.reason, text=facts["output"], facts=facts)
     text = requests.clean(outcome.text)
     if status == S.COMPLETED:
-        return engine.Result(status, text=text, request=request)
-    return engine.Result(
+        return Result(status, text=text, request=request)
+    return Result(
         status,
         outcome.reason,
         text=text,
@@ -206,15 +207,13 @@ def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> engine.Resul
     )
 
 
-def _stopped(
-    job: Job, request: dict[str, Any], call: Call, worker: str, error: Stopped
-) -> engine.Result | None:
+def _stopped(job: Job, request: dict[str, Any], call: Call, worker: str, error: Stopped) -> Result | None:
     """A call that was told to end: by its deadline, by a shut-down, or because the row was ended elsewhere."""
     facts = requests.facts_of_error(error, request, error.partial or call.text())
     if call.stop.cause == "deadline":
-        return engine.Result(S.FAILED, Reason.DEADLINE, "The step was stopped at its deadline.", facts=facts)
+        return Result(S.FAILED, Reason.DEADLINE, "The step was stopped at its deadline.", facts=facts)
     if call.stop.cause == "handover":
-        return engine.Result(S.CANCELLED, Reason.HANDOVER, facts=facts)
+        return Result(S.CANCELLED, Reason.HANDOVER, facts=facts)
     with_contact(lambda: engine.write_facts(job.attempt, worker, facts))
     return None
 
@@ -222,7 +221,7 @@ def _stopped(
 def hand_over(pk: int, worker: str) -> None:
     """For a call that ignores its stop signal while the worker has to go: end its attempt from outside."""
     attempt = StepAttempt.objects.select_related("step__workflow").get(pk=pk)
-    engine.finish(attempt, engine.Result(S.CANCELLED, Reason.HANDOVER), worker, claim=False)
+    engine.finish(attempt, Result(S.CANCELLED, Reason.HANDOVER), worker, claim=False)
 
 
 def with_contact(action: Callable[[], T]) -> T:

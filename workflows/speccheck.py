@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -268,7 +268,7 @@ def find_warnings(spec: WorkflowSpec) -> list[Problem]:
     return report.problems
 
 
-def _warn_of_blindness(report: Report, path: Path, named: set[str], needs: tuple[str, ...]) -> None:
+def _warn_of_blindness(report: Report, path: Path, named: Collection[str], needs: tuple[str, ...]) -> None:
     if not named:
         report.add(
             path, "The prompt names neither input nor an earlier output; the model sees only these words."

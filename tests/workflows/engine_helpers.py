@@ -16,6 +16,7 @@ from workflows import engine, runner
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome, StepInput
 from workflows.models import StepAttempt, Workflow
+from workflows.work import Result
 
 WORKER = "test:1"
 
@@ -47,9 +48,7 @@ def finish(
     status, reason = classify(completion)
     facts = requests.facts_of(completion, text)
     engine.write_facts(attempt.pk, worker, facts)
-    return engine.finish(
-        attempt, engine.Result(Status(status), reason, text=text, facts=facts), worker, claim=False
-    )
+    return engine.finish(attempt, Result(Status(status), reason, text=text, facts=facts), worker, claim=False)
 
 
 def fail(
@@ -57,7 +56,7 @@ def fail(
 ) -> None:
     engine.finish(
         attempt,
-        engine.Result(Status.FAILED, reason, error="It broke.", retryable=retryable),
+        Result(Status.FAILED, reason, error="It broke.", retryable=retryable),
         worker,
         claim=False,
     )

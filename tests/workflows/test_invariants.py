@@ -144,9 +144,9 @@ def follow(table: str, pk: int, frm: str, to: str) -> None:
         if "attempt" in table
         else ""
     )
-    started = "'2026-01-01T00:00Z'"
+    started, finished = "'2026-01-01T00:00Z'", NOW if ended else "NULL"
     sql(
-        f"UPDATE {table} SET status = %s, started_at = {started}, finished_at = {NOW if ended else 'NULL'}{extra} WHERE id = %s",
+        f"UPDATE {table} SET status = %s, started_at = {started}, finished_at = {finished}{extra} WHERE id = %s",
         to,
         pk,
     )
@@ -256,7 +256,8 @@ def test_step_cannot_be_added_to_a_completed_workflow():
 def test_phase_of_a_step_cannot_be_forged(step):
     sql("SELECT set_config('nyxcore.actor', 'person:ada', true)")
     assert "step_workflow_phase" in refused(
-        "UPDATE workflows_step SET workflow_phase = 'completed', status = 'completed', finished_at = now() WHERE id = %s",
+        "UPDATE workflows_step SET workflow_phase = 'completed', status = 'completed', finished_at = now()"
+        " WHERE id = %s",
         step.pk,
     )
 

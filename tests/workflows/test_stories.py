@@ -1,4 +1,4 @@
-"""The engine's stories, walked with real rows: a stand-in worker claims and ends attempts, time is moved in the rows."""
+"""The engine's stories on real rows: a stand-in worker claims and ends attempts, time is moved in the rows."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome
 from workflows.models import StepAttempt, Workflow
 from workflows.services import Refused
+from workflows.work import Result
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seasoned_postgres")]
 
@@ -62,7 +63,7 @@ def test_finish_claims_the_next_step_for_the_same_worker():
     workflow = make_workflow(start=True)
     first = claim()
     engine.write_facts(first.pk, WORKER, {"stop_reason": "end_turn", "output": "x"})
-    next_pk = engine.finish(first, engine.Result(Status.COMPLETED, text="x"), WORKER, claim=True)
+    next_pk = engine.finish(first, Result(Status.COMPLETED, text="x"), WORKER, claim=True)
     second = StepAttempt.objects.get(pk=next_pk)
     assert (second.step.key, second.status, second.worker) == ("two", "running", WORKER)
     assert statuses(workflow)["two"] == "running"
@@ -371,7 +372,7 @@ def test_back_off_is_a_row_that_nobody_claims_early():
     attempt = claim()
     engine.finish(
         attempt,
-        engine.Result(Status.FAILED, "rate_limited", retryable=True, retry_after=65),
+        Result(Status.FAILED, "rate_limited", retryable=True, retry_after=65),
         WORKER,
         claim=False,
     )
@@ -597,7 +598,7 @@ def test_budget_stops_before_the_call_that_would_not_fit_and_goes_on_when_raised
 
 def finish_with_cost(attempt: StepAttempt, cost: str) -> None:
     engine.write_facts(attempt.pk, WORKER, {"output": "x", "stop_reason": "end_turn", "cost": cost})
-    engine.finish(attempt, engine.Result(Status.COMPLETED, text="x"), WORKER, claim=False)
+    engine.finish(attempt, Result(Status.COMPLETED, text="x"), WORKER, claim=False)
 
 
 def test_parallel_steps_cannot_spend_the_same_money(settings):
@@ -748,7 +749,7 @@ def test_periodic_pass_is_taken_by_one_process_in_an_interval():
 def test_handed_over_attempt_runs_again_at_no_cost_to_its_tries():
     workflow = make_workflow(start=True)
     engine.write_facts((first := claim()).pk, WORKER, {"output": "Half"})
-    engine.finish(first, engine.Result(Status.CANCELLED, "handover"), WORKER, claim=False)
+    engine.finish(first, Result(Status.CANCELLED, "handover"), WORKER, claim=False)
     old, new = attempts_of(workflow, "one")
     assert (old.status, old.reason, old.output, new.cause) == ("cancelled", "handover", "Half", "handover")
     run_all()
@@ -796,7 +797,7 @@ def test_a_repeated_finish_after_a_lost_reply_finds_its_own_work():
     make_workflow(start=True)
     attempt = claim()
     engine.write_facts(attempt.pk, WORKER, {"stop_reason": "end_turn", "output": "x"})
-    result = engine.Result(Status.COMPLETED, text="x")
+    result = Result(Status.COMPLETED, text="x")
     first = engine.finish(attempt, result, WORKER, claim=True)
     assert engine.finish(attempt, result, WORKER, claim=True) == first
 
