@@ -36,9 +36,10 @@ PATIENCE = 60.0  # s to wait for an `up` that is just starting
 
 
 def take_data_dir(argv: Sequence[str]) -> list[str]:
-    """Move `--data-dir DIR` from the arguments of any command to the environment."""
+    """Move `--data-dir DIR` from the arguments of any command to the environment; default: `var` beside manage.py."""
     rest: list[str] = []
     words = iter(argv)
+    folder = os.environ.get("NYXCORE_DATA_DIR") or str(ROOT / "var")
     for word in words:
         if word == "--":
             rest += [word, *words]
@@ -46,11 +47,11 @@ def take_data_dir(argv: Sequence[str]) -> list[str]:
             folder = next(words, "")
             if not folder:
                 raise StartError("--data-dir needs a folder.")
-            os.environ["NYXCORE_DATA_DIR"] = os.path.abspath(folder)
         elif word.startswith("--data-dir="):
-            os.environ["NYXCORE_DATA_DIR"] = os.path.abspath(word.partition("=")[2])
+            folder = word.partition("=")[2]
         else:
             rest.append(word)
+    os.environ["NYXCORE_DATA_DIR"] = os.path.abspath(folder)
     return rest
 
 
@@ -69,7 +70,7 @@ def servers_for(argv: Sequence[str]) -> Iterator[None]:
         )
         yield
         return
-    data = DataDir(os.environ.get("NYXCORE_DATA_DIR") or "var")
+    data = DataDir(os.environ["NYXCORE_DATA_DIR"])
     if os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"):
         # A server's address without a key is a deployment that forgot it, unless `up` made one here.
         if (data.path / "secret_key").exists():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS, NO_SETUID_FIXUP = 28, 4
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION = 0x20080522
@@ -62,7 +62,8 @@ def drop_to(libc: Any, uid: int, gid: int) -> None:
         if done != 0:
             raise OSError(f"{what} is forbidden")
 
-    must(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "keeping capabilities")
+    # Capabilities outlive the change of user, and access(2), which initdb asks, respects them.
+    must(libc.prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0), "keeping capabilities")
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 def run(*, port: int, workers: int) -> int:
     """Run until a signal. 0 after an orderly end, 1 with one sentence when something cannot start."""
-    data = DataDir(os.environ.get("NYXCORE_DATA_DIR") or "var")
+    data = DataDir(os.environ.get("NYXCORE_DATA_DIR") or ROOT / "var")
     system = System(data, port, workers)
     try:
         system.bring_up()
