@@ -17,6 +17,7 @@ from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nyxcore.settings")
 log = logging.getLogger(__name__)
+DAY = 86_400  # s
 
 app = Celery("nyxcore")
 app.conf.update(
@@ -83,16 +84,18 @@ def _gone(**_kwargs: Any) -> None:
 
 
 def _warm_up() -> None:
-    """Refresh the model registry, and with it import the vendor's SDK before the first step needs it."""
+    """Refresh the model registry now and daily; the first time also imports the vendor's SDK before a step needs it."""
     from django.db import connection
 
     from nyxcore.llm import is_practice, models
 
     if is_practice():
         return
-    try:
-        models.refresh()
-    except Exception as error:  # noqa: BLE001 - the registry has seed values; a step will tell what is wrong
-        log.warning("model registry: could not be refreshed: %s", error)
-    finally:
-        connection.close()
+    while not _process.closed.is_set():
+        try:
+            models.refresh()
+        except Exception as error:  # noqa: BLE001 - there are seed values; a step will tell what is wrong
+            log.warning("model registry: could not be refreshed: %s", error)
+        finally:
+            connection.close()
+        _process.closed.wait(DAY)

@@ -218,6 +218,7 @@ class Process:
                 "stopping": CALLS.draining,
             },
         )
+        conn.execute("DELETE FROM nyxcore_worker WHERE seen_at < clock_timestamp() - interval '1 day'")
         for table, calls in _by_table().items():
             pks = [call.key[1] for call in calls]
             rows = conn.execute(
