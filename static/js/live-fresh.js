@@ -12,8 +12,9 @@ const path = (url) => new URL(url, document.baseURI).pathname;
 const showing = (id) => document.querySelectorAll(`[data-live-id="${CSS.escape(id)}"]`);
 
 export class Fragments {
-  constructor(channel, onRefused, onChange) {
+  constructor(channel, loginUrl, onRefused, onChange) {
     this.channel = channel;
+    this.loginPath = path(loginUrl);
     this.onRefused = onRefused;
     this.onChange = onChange;
     this.latest = new Map(); // row -> newest version heard of
@@ -22,7 +23,8 @@ export class Fragments {
     this.tries = new Map();
     this.searched = new Set(); // rows that are not on the page, although all of it was fetched
     this.failed = false; // something on the page is old and could not be fetched
-    document.body.addEventListener("htmx:beforeSwap", (event) => this.guard(event));
+    // Before all others: whoever else swaps by hand must find the decision made.
+    document.addEventListener("htmx:beforeSwap", (event) => this.guard(event), true);
   }
 
   /** A row has (at least) this version now. */
@@ -73,12 +75,12 @@ export class Fragments {
     }
   }
 
-  /** Many stale elements inside one fragment of the whole: fetch that one instead. */
+  /** Many stale elements inside one larger fragment: fetch that one instead. */
   gather() {
     if (this.wanted.size <= MANY) return;
     const groups = new Map();
     for (const element of this.wanted) {
-      const group = element.parentElement?.closest(`[data-live-id="${CSS.escape(this.channel)}"][data-src]`);
+      const group = element.parentElement?.closest("[data-live-id][data-src]");
       if (group) groups.set(group, [...(groups.get(group) ?? []), element]);
     }
     for (const [group, elements] of groups) {
@@ -113,16 +115,14 @@ export class Fragments {
     for (const element of document.querySelectorAll("[data-live-id]")) this.check(element);
   }
 
-  /** Never put a login page in the place of a fragment. */
+  /** Never put a login page in the place of a fragment, whoever asked for it. */
   guard(event) {
-    const { elt, requestConfig, pathInfo, xhr } = event.detail;
-    if (!this.busy.has(requestConfig?.elt ?? elt)) return;
-    const moved = pathInfo.responsePath && path(pathInfo.responsePath) !== path(pathInfo.finalRequestPath);
-    if (moved || xhr.status === 401) {
+    const { requestConfig, pathInfo, xhr } = event.detail;
+    if (xhr.status === 401 || (pathInfo.responsePath && path(pathInfo.responsePath) === this.loginPath)) {
       event.detail.shouldSwap = false;
       this.onRefused();
-    } else if (xhr.status >= 400) {
-      event.detail.shouldSwap = false;
+    } else if (xhr.status >= 400 && this.busy.has(requestConfig.elt)) {
+      event.detail.shouldSwap = false; // the comparison tells what is to be said about it
     }
   }
 }

@@ -245,6 +245,7 @@ export class TextStreams {
       view = new View(element, this);
       this.views.set(element, view);
       for (const [offset, text] of this.recent.get(view.attempt) ?? []) view.accept(offset, text);
+      view.paint(RECENT_CHARS * 2); // now, not in the next frame: nobody is to see the text shrink
     }
     return view;
   }

@@ -1,5 +1,6 @@
 /**
- * Live pages. `<main id="live">` names the channel, the addresses and a first token; see docs/architecture.md.
+ * Live pages. `<main id="live">` carries data-channel, data-token, data-events-url, data-token-url, data-state-url
+ * and data-login-url; live-fresh.js and live-text.js say what fragments and texts carry.
  *
  * A stream brings hints ("this row has version 7 now") and text; the fragments are fetched by ordinary requests.
  * Nothing relies on the stream being complete: on every (re)connect, after every gap, when the page is looked at
@@ -51,7 +52,8 @@ class Live {
     this.tickedAt = Date.now();
     const refused = () => this.compare(); // which says whether we are signed out or only that fragment is gone
     this.texts = new TextStreams(refused);
-    this.fragments = new Fragments(this.data.channel, refused, () => this.show());
+    this.loginUrl = this.data.loginUrl ?? "/accounts/login/";
+    this.fragments = new Fragments(this.data.channel, this.loginUrl, refused, () => this.show());
   }
 
   start() {
@@ -309,7 +311,7 @@ class Live {
   signIn() {
     const anchor = document.createElement("a");
     const here = encodeURIComponent(location.pathname + location.search);
-    anchor.href = `${this.data.loginUrl ?? "/accounts/login/"}?next=${here}`;
+    anchor.href = `${this.loginUrl}?next=${here}`;
     anchor.textContent = "Sign in";
     return anchor;
   }
