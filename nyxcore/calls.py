@@ -34,6 +34,7 @@ class Call:
 
     def on_text(self, delta: str) -> None:
         """Keep the text, and announce it at most eight times a second."""
+        delta = delta.replace("\x00", "")  # PostgreSQL takes none, and offsets must agree with the row
         with self.lock:
             self.parts.append(delta)
             self.length += len(delta)

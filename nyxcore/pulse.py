@@ -88,6 +88,7 @@ class Process:
         self.worker = worker
         self.threads = threads
         self.closed = threading.Event()
+        self.leave_by = 0.0
         self._threads: list[threading.Thread] = []
         self._slots = threading.BoundedSemaphore(threads or 1)
         self._pool = ThreadPoolExecutor(threads or 1, thread_name_prefix="nyxcore-look")
@@ -143,13 +144,14 @@ class Process:
 
     def close(self, timeout: float = 3.0) -> None:
         """Stop the threads; a worker says that it is gone."""
+        self.leave_by = time.monotonic() + timeout / 2  # what is queued may still leave, if Valkey answers
         self.closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for thread in self._threads:
             thread.join(timeout)
 
     def _sender(self) -> None:
-        while not (self.closed.is_set() and events.queue.empty()):
+        while not self.closed.is_set() or (not events.queue.empty() and time.monotonic() < self.leave_by):
             try:
                 item = events.queue.get(timeout=0.5)
             except queue.Empty:
@@ -239,7 +241,7 @@ class Process:
             if len(text) > call.saved:
                 conn.execute(
                     f"UPDATE {call.key[0]} SET output = %s WHERE id = %s AND status = 'running' AND worker = %s",
-                    [text.replace("\x00", ""), call.key[1], self.worker],
+                    [text, call.key[1], self.worker],
                 )
                 call.saved = len(text)
 

@@ -78,7 +78,6 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "csp",
-    "django_eventstream",
     "django_htmx",
     "lucide",
     "pgtrigger",
