@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Case, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 
@@ -108,33 +108,38 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
 
     After an outage of the database or of the machine every lease looks expired. Living workers renew within a
     lease, so running rows are judged only one lease after the gap.
+
+    All of it is one message to the server, which ends the transaction by itself: a process that is frozen here
+    leaves no lock behind.
     """
     gap = f"last_pass < {CLOCK} - make_interval(secs => %(gap)s)"
     due = f"last_pass IS NULL OR last_pass < {CLOCK} - make_interval(secs => %(every)s) OR %(force)s"
+    alone = "pg_try_advisory_xact_lock(%(lock)s)"
     values = {
         "gap": 2 * settings.NYXCORE_SWEEP_EVERY,
         "every": settings.NYXCORE_SWEEP_EVERY * 0.8,
         "lease": settings.NYXCORE_LEASE,
         "force": force,
         "lock": _LOCK,
+        "record": record,
     }
-    mine = False
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%(lock)s)", values)
-        if cursor.fetchone()[0]:
-            cursor.execute(
-                f"""INSERT INTO nyxcore_sweepstate (id) VALUES (1) ON CONFLICT DO NOTHING;
-                UPDATE nyxcore_sweepstate SET guard_until = {CLOCK} + make_interval(secs => %(lease)s)
-                 WHERE {gap} AND (guard_until IS NULL OR guard_until < last_pass + make_interval(secs => %(gap)s));
-                UPDATE nyxcore_sweepstate SET guard_until = greatest(guard_until,
-                       pg_postmaster_start_time() + make_interval(secs => %(lease)s))
-                 WHERE pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s)""",
-                values,
-            )
-            if record:
-                cursor.execute(f"UPDATE nyxcore_sweepstate SET last_pass = {CLOCK} WHERE {due}", values)
-                mine = cursor.rowcount == 1
-        cursor.execute(f"SELECT guard_until > {CLOCK} FROM nyxcore_sweepstate")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""INSERT INTO nyxcore_sweepstate (id) VALUES (1) ON CONFLICT DO NOTHING;
+            UPDATE nyxcore_sweepstate SET guard_until = {CLOCK} + make_interval(secs => %(lease)s)
+             WHERE {gap} AND (guard_until IS NULL OR guard_until < last_pass + make_interval(secs => %(gap)s))
+               AND {alone};
+            UPDATE nyxcore_sweepstate SET guard_until = greatest(guard_until,
+                   pg_postmaster_start_time() + make_interval(secs => %(lease)s))
+             WHERE pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s) AND {alone};
+            UPDATE nyxcore_sweepstate SET last_pass = {CLOCK} WHERE %(record)s AND ({due}) AND {alone};
+            SELECT guard_until > {CLOCK} FROM nyxcore_sweepstate""",
+            values,
+        )
+        for _ in range(3):
+            cursor.nextset()
+        mine = cursor.rowcount == 1
+        cursor.nextset()
         row = cursor.fetchone()
     return bool(row and row[0]), mine
 
