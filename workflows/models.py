@@ -26,7 +26,12 @@ from nyxcore.states import (
     Status,
     edge_trigger,
 )
-from workflows.querysets import StepAttemptQuerySet, StepQuerySet, WorkflowQuerySet
+from workflows.querysets import (
+    StepAttemptQuerySet,
+    StepQuerySet,
+    WorkflowQuerySet,
+    WorkflowTemplateQuerySet,
+)
 
 S = Status
 GOOD_STOP_REASONS = ("end_turn", "stop_sequence")
@@ -335,3 +340,34 @@ class StepAttempt(Leased):
     def parts(self) -> int:
         """The number of this part of an answer that was continued, from 1."""
         return int(self.request.get("part", 1))
+
+
+class WorkflowTemplate(models.Model):
+    """A definition that a person keeps to make workflows of. These copy it: changing it never touches the past."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="workflow_templates"
+    )
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=100, db_index=False)
+    version = models.PositiveIntegerField(default=1)
+    spec: models.JSONField[Any, Any] = models.JSONField()  # the whole definition, as specs.load reads it
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    objects = WorkflowTemplateQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "slug"], name="template_slug_of_owner"),
+            models.CheckConstraint(name="template_version_from_1", condition=models.Q(version__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def chosen_as(self) -> str:
+        """What the address of the new-workflow page calls it; no slug of a built-in one can look like that."""
+        return f"own:{self.pk}"

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from nyxcore.states import Status
 
 if TYPE_CHECKING:
-    from workflows.models import Step, StepAttempt, Workflow  # noqa: F401
+    from workflows.models import Step, StepAttempt, Workflow, WorkflowTemplate  # noqa: F401
 
 DONE = (Status.COMPLETED, Status.SKIPPED)
 
@@ -62,3 +62,11 @@ class StepAttemptQuerySet(models.QuerySet["StepAttempt"]):
 
     def open(self) -> StepAttemptQuerySet:
         return self.filter(status__in=(Status.PENDING, Status.RUNNING, Status.WAITING))
+
+
+class WorkflowTemplateQuerySet(models.QuerySet["WorkflowTemplate"]):
+    def visible_to(self, user: Any) -> WorkflowTemplateQuerySet:
+        """Staff see every saved template, others their own."""
+        if not user.is_authenticated:
+            return self.none()
+        return self if user.is_staff else self.filter(owner=user)
