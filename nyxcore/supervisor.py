@@ -235,7 +235,8 @@ class Supervisor:
             child.failures = 0
         if not child.was_up and (child.quiet_start or child.once or child.failures + 1 >= TRIES):
             self._set(child, "ended")
-            raise StartError(f"{child.name} does not start: {self._last_words(child)}")
+            verb = "failed" if child.once else "does not start"
+            raise StartError(f"{child.name} {verb}: {self._last_words(child)}")
         self._schedule(child)
 
     def _last_words(self, child: Child) -> str:

@@ -116,7 +116,7 @@ def test_a_calm_time_earns_the_short_delay_again(supervisor, monkeypatch):
 def test_a_one_time_program_ends_well_or_fails_the_start(supervisor, output):
     supervisor.run_once(program("print('done')", name="setup"))
     assert output.lines("setup") == ["done"]
-    with pytest.raises(StartError, match="setup does not start: broken"):
+    with pytest.raises(StartError, match="setup failed: broken"):
         supervisor.run_once(program("raise SystemExit('broken')", name="setup"))
 
 
