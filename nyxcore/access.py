@@ -28,7 +28,10 @@ def signed_in(view: View[P]) -> View[P]:
         htmx: Any = getattr(request, "htmx", None)
         if htmx:
             answer = HttpResponse(status=401)
-            answer["HX-Redirect"] = redirect_to_login(_page_of(htmx), resolve_url("login")).url
+            if (
+                "X-Live" not in request.headers
+            ):  # what a page asks for by itself must not move its reader away
+                answer["HX-Redirect"] = redirect_to_login(_page_of(htmx), resolve_url("login")).url
             return answer
         if request.headers.get("Accept", "").startswith("application/json"):
             return JsonResponse({"error": "signed out"}, status=401)

@@ -23,7 +23,7 @@ from nyxcore.ui import printable
 
 RENDERED_UP_TO = 400_000  # characters; beyond, rendering takes seconds and the text is shown as it is
 HIGHLIGHTED_UP_TO = 50_000  # characters of one block of code
-HEADINGS_DOWN_BY = 2  # the page has the run as h1 and the step as h2
+FIRST_HEADING = 3  # the page has the run as h1 and the step as h2
 
 TEXT_TAGS = {
     "p",
@@ -60,7 +60,7 @@ def render(text: str) -> SafeString:
 @lru_cache(maxsize=32)
 def _render(text: str) -> str:
     return nh3.clean(
-        _parser().render(printable(text)),
+        _to_html(printable(text)),
         tags=TEXT_TAGS | LIST_TAGS | TABLE_TAGS,
         attributes=ATTRIBUTES,
         allowed_classes=CODE_CLASSES,
@@ -69,6 +69,25 @@ def _render(text: str) -> str:
         link_rel="nofollow noopener noreferrer",
         strip_comments=True,
     )
+
+
+def _to_html(text: str) -> str:
+    parser, env = _parser(), {}  # type: tuple[MarkdownIt, dict[str, Any]]
+    tokens = parser.parse(text, env)
+    _fit_headings(tokens)
+    return str(parser.renderer.render(tokens, parser.options, env))
+
+
+def _fit_headings(tokens: Sequence[Token]) -> None:
+    """Give the headings levels below the step's own, without gaps, whatever level the text begins with."""
+    opening = [token for token in tokens if token.type == "heading_open"]
+    top = min((int(token.tag[1]) for token in opening), default=1)
+    last = FIRST_HEADING - 1
+    for token in tokens:
+        if token.type == "heading_open":
+            last = min(int(token.tag[1]) - top + FIRST_HEADING, last + 1, 6)
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{last}"
 
 
 def _filter(tag: str, attribute: str, value: str) -> str | None:
@@ -82,8 +101,6 @@ def _filter(tag: str, attribute: str, value: str) -> str | None:
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "highlight": highlight, "maxNesting": 40})
     parser.enable(["table", "strikethrough"])
-    for name in ("heading_open", "heading_close"):
-        parser.add_render_rule(name, _heading)
     for name in ("th_open", "td_open"):
         parser.add_render_rule(name, _cell)
     parser.add_render_rule("table_open", _table_open)
@@ -110,12 +127,6 @@ def highlight(code: str, language: str, _attributes: str) -> str:
 
 
 # --- rules where our HTML differs from the parser's own -------------------------------------------------------
-def _heading(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    token = tokens[index]
-    level = min(6, int(token.tag[1]) + HEADINGS_DOWN_BY)
-    return f"<h{level}>" if token.nesting == 1 else f"</h{level}>\n"
-
-
 def _cell(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     """The parser aligns by a style attribute, which our content security policy refuses."""
     token = tokens[index]

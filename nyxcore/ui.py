@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.utils import timezone
@@ -98,14 +98,17 @@ def icon(name: str, css: str = "") -> SafeString:
 
 
 # --- status ---------------------------------------------------------------------------------------------------
+@cache
 def status_word(status: str) -> str:
     return str(Status(status).label)
 
 
+@cache
 def status_icon(status: str) -> str:
     return f'<svg class="icon" aria-hidden="true"><use href="#s-{Status(status).value}"/></svg>'
 
 
+@lru_cache(maxsize=128)
 def status_badge(status: str, word: str = "") -> SafeString:
     """The badge of a status; `word` stands in for the usual one where more is known ("Queued")."""
     value = Status(status).value

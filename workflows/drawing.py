@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
@@ -65,50 +65,55 @@ def draw(lines: Sequence[StepLine]) -> SafeString:
     size = NODE if len(lines) <= DETAILED_UP_TO else DOT
     rows = layers([(line.key, line.needs) for line in lines])
     tallest = max(map(len, rows), default=0)
-    spots: dict[str, tuple[float, float]] = {}
+    spots: dict[str, tuple[int, int]] = {}
     for column, row in enumerate(rows):
-        shift = (tallest - len(row)) * (size.height + size.gap_y) / 2
+        x = MARGIN + column * (size.width + size.gap_x)
+        top = MARGIN + (tallest - len(row)) * (size.height + size.gap_y) // 2
         for index, key in enumerate(row):
-            x = MARGIN + column * (size.width + size.gap_x)
-            spots[key] = (x, MARGIN + shift + index * (size.height + size.gap_y))
+            spots[key] = (x, top + index * (size.height + size.gap_y))
     width = 2 * MARGIN + len(rows) * (size.width + size.gap_x) - size.gap_x
     height = 2 * MARGIN + tallest * (size.height + size.gap_y) - size.gap_y
     edges = "".join(_edges(line, spots, size) for line in lines)
-    nodes = "".join(_node(line, *spots[line.key], size) for line in lines)
+    make = _node if size is NODE else _dot
+    nodes = "".join(make(line, *spots[line.key]) for line in lines)
     return mark_safe(
-        f'<svg class="graph" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-        f' aria-hidden="true"><g class="edges">{edges}</g>{nodes}</svg>'
+        f'<svg class="graph" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
+        f'<path class="edges" d="{edges}"/>{nodes}</svg>'
     )
 
 
-def _edges(line: StepLine, spots: dict[str, tuple[float, float]], size: Size) -> str:
+def _edges(line: StepLine, spots: dict[str, tuple[int, int]], size: Size) -> str:
+    """Curves from the needs of a step to it, as pieces of one path."""
     x, y = spots[line.key]
-    end = y + size.height / 2
-    paths = []
+    end = y + size.height // 2
+    pieces = []
     for need in line.needs:
-        if need not in spots:
-            continue
-        from_x, from_y = spots[need][0] + size.width, spots[need][1] + size.height / 2
-        bend = min(size.gap_x, x - from_x) / 2
-        paths.append(
-            f'<path d="M{from_x:g} {from_y:g}C{from_x + bend:g} {from_y:g} {x - bend:g} {end:g} {x:g} {end:g}"/>'
-        )
-    return "".join(paths)
+        if need in spots:
+            from_x, from_y = spots[need][0] + size.width, spots[need][1] + size.height // 2
+            bend = min(size.gap_x, x - from_x) // 2
+            pieces.append(f"M{from_x} {from_y}C{from_x + bend} {from_y} {x - bend} {end} {x} {end}")
+    return "".join(pieces)
 
 
-def _node(line: StepLine, x: float, y: float, size: Size) -> str:
+def _node(line: StepLine, x: int, y: int) -> str:
     title = ui.printable(line.title)
-    inside = ""
-    if size is NODE:
-        label = title if len(title) <= LABEL else title[: LABEL - 1].rstrip() + "…"
-        inside = (
-            f'<use href="#s-{line.status}" x="{x + 9:g}" y="{y + 10:g}" width="14" height="14"/>'
-            f'<text x="{x + 29:g}" y="{y + 21.5:g}">{escape(label)}</text>'
-        )
+    label = title if len(title) <= LABEL else title[: LABEL - 1].rstrip() + "…"
+    return (
+        f"{_link(line)}"
+        f'<rect x="{x}" y="{y}" width="{NODE.width}" height="{NODE.height}" rx="6"/>'
+        f'<use href="#s-{line.status}" x="{x + 9}" y="{y + 10}" width="14" height="14"/>'
+        f'<text x="{x + 29}" y="{y + 21}">{escape(label)}</text></a>'
+    )
+
+
+def _dot(line: StepLine, x: int, y: int) -> str:
+    return f'{_link(line)}<rect x="{x}" y="{y}" width="{DOT.width}" height="{DOT.height}" rx="3"/></a>'
+
+
+def _link(line: StepLine) -> str:
     return (
         f'<a class="node" href="#step-{line.pk}" tabindex="-1" data-status="{line.status}">'
-        f"<title>{line.position} {escape(title)}: {escape(line.status_word)}</title>"
-        f'<rect x="{x:g}" y="{y:g}" width="{size.width}" height="{size.height}" rx="{6 if inside else 3}"/>{inside}</a>'
+        f"<title>{line.position} {line.shown}: {line.status_word}</title>"
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
+from html import escape
 from typing import Any
 
 from django.conf import settings
@@ -26,10 +28,12 @@ OPENED_AT_MOST = 6  # running steps whose bodies come with the page; the others 
 
 _LINES = """
 SELECT s.id, s.workflow_id, s.position, s.key, s.title, s.kind, s.status, s.reason, s.needs,
-       s.started_at, s.finished_at,
+       extract(epoch FROM s.finished_at - s.started_at)::float8,
+       CASE WHEN s.status IN ('running', 'waiting') THEN
+            CASE a.status WHEN 'pending' THEN a.queued_at ELSE coalesce(a.started_at, s.started_at) END END,
        coalesce(a.model, s.config->>'model', ''), coalesce(a.cap, (s.config->>'max_tokens')::int, 0),
        s.version, coalesce(a.version, 0), coalesce(a.id, 0), coalesce(a.status, ''), coalesce(a.cause, ''),
-       a.queued_at, a.started_at, a.output_tokens, t.cost, coalesce(t.estimated, false), coalesce(t.tokens, 0),
+       a.output_tokens, t.cost, coalesce(t.estimated, false), coalesce(t.tokens, 0),
        coalesce(t.attempts, 0)
   FROM workflows_step s
   LEFT JOIN LATERAL (
@@ -68,8 +72,8 @@ class StepLine:
     status: str
     reason: str
     needs: list[str]
-    started_at: datetime | None
-    finished_at: datetime | None
+    took: float | None  # s, of an ended step
+    since: datetime | None  # an open attempt runs or waits since then, or may begin at that time
     model: str
     cap: int
     version: int
@@ -77,8 +81,6 @@ class StepLine:
     attempt_pk: int
     attempt_status: str
     cause: str
-    queued_at: datetime | None
-    attempt_started_at: datetime | None
     output_tokens: int | None
     cost: Decimal | None
     estimated: bool
@@ -97,7 +99,12 @@ class StepLine:
 
     @property
     def url(self) -> str:
-        return f"{reverse('workflows:detail', args=[self.workflow_pk])}steps/{self.pk}/"
+        return f"{base_url(self.workflow_pk)}steps/{self.pk}/"
+
+    @property
+    def shown(self) -> str:
+        """The title as HTML."""
+        return _shown(self.title)
 
     @property
     def is_queued(self) -> bool:
@@ -106,7 +113,7 @@ class StepLine:
     @property
     def backs_off(self) -> bool:
         """Waits for a time of its own before it is tried again, not for a worker."""
-        return self.is_queued and self.queued_at is not None and self.queued_at > self.now
+        return self.is_queued and self.since is not None and self.since > self.now
 
     @property
     def status_word(self) -> str:
@@ -136,6 +143,17 @@ class StepLine:
         if self.backs_off or (self.status == S.RUNNING and self.cause in _CAUSES):
             return _CAUSES.get(self.cause, "")
         return ""
+
+
+@lru_cache(maxsize=64)
+def base_url(workflow_pk: int) -> str:
+    """The address of a run. Its steps' addresses begin with it; `reverse` for each of 1,000 lines takes long."""
+    return reverse("workflows:detail", args=[workflow_pk])
+
+
+@lru_cache(maxsize=2048)
+def _shown(title: str) -> str:
+    return escape(ui.printable(title))
 
 
 # A closed line has room for some words; the whole sentence stands in the open step.
@@ -295,7 +313,7 @@ class Run:
             found.append(Action("pause", "Pause", "pause"))
         if status in (S.PENDING, S.RUNNING, S.PAUSED):
             found.append(Action("cancel", "Cancel", "x", confirm=self._cancelling()))
-        base = reverse("workflows:detail", args=[self.workflow.pk])
+        base = base_url(self.workflow.pk)
         return [replace(action, url=f"{base}{action.verb}/") for action in found]
 
     def _cancelling(self) -> str:

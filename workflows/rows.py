@@ -7,8 +7,8 @@ Whatever comes from people or models goes through `escape`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
@@ -22,7 +22,7 @@ def pills(lines: Iterable[StepLine], current: int = 0) -> SafeString:
 
 
 def _pill(line: StepLine, current: bool) -> str:
-    title = escape(ui.printable(line.title))
+    title = line.shown
     here = ' aria-current="true"' if current else ""
     return (
         f'<a class="step-pill" href="#step-{line.pk}" data-status="{line.status}" title="{title}"{here}>'
@@ -35,7 +35,7 @@ def summary(line: StepLine) -> SafeString:
     """The one line of a closed step: all that decides whether to open it."""
     parts = [
         f'<span class="step-no">{line.position}</span>',
-        f'<span class="step-title">{escape(ui.printable(line.title))}</span>',
+        f'<h2 class="step-title">{line.shown}</h2>',
         ui.status_badge(line.status, line.status_word),
         f'<span class="step-remark">{_remark(line)}</span>',
         f'<span class="step-model">{escape(short_model(line.model))}</span>',
@@ -51,8 +51,9 @@ def article(line: StepLine, *, body: str = "", remedies: str = "", opened: bool 
     dom_id, url = line.dom_id, line.url
     no_body = f'<div class="step-body" data-load><a href="{url}">Show this step</a></div>'
     return mark_safe(
-        f'<article class="step-row{" has-remedies" if remedies else ""}" data-live-id="{dom_id}" data-version="{line.live_version}" data-src="{url}"'
-        f' data-status="{line.status}" data-word="{escape(line.status_word)}">'
+        f'<article class="step-row{" has-remedies" if remedies else ""}" data-live-id="{dom_id}"'
+        f' data-version="{line.live_version}" data-src="{url}"'
+        f' data-status="{line.status}" data-word="{line.status_word}">'
         f'<details class="step" id="{dom_id}" data-status="{line.status}"{" open" if opened else ""}>'
         f"<summary>{summary(line)}</summary>{body or no_body}</details>{remedies}"
         f'<a class="own-page" href="{url}" aria-label="Step {line.position} on its own page"'
@@ -123,7 +124,7 @@ def short_model(model: str) -> str:
 
 def _remark(line: StepLine) -> str:
     if line.backs_off:
-        return f"{escape(line.remark)}, {ui.when(line.queued_at)}"
+        return f"{escape(line.remark)}, {ui.when(line.since)}"
     return escape(line.remark)
 
 
@@ -138,11 +139,7 @@ def _tokens(line: StepLine) -> str:
 def _time(line: StepLine) -> str:
     if line.backs_off:
         return ""
-    if line.is_queued:
-        return str(ui.elapsed(line.queued_at, None, line.now))
-    if line.status in (Status.RUNNING, Status.WAITING):
-        return str(ui.elapsed(line.attempt_started_at or line.started_at, None, line.now))
-    return str(ui.elapsed(line.started_at, line.finished_at, line.now)) if line.finished_at else ""
+    return str(ui.elapsed(line.since, None, line.now)) if line.since else ui.duration(line.took)
 
 
 def _cost(line: StepLine) -> str:

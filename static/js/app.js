@@ -136,7 +136,29 @@ const FAILED = {
   413: "This is too large for the server. Shorten it and try again.",
 };
 
+const cookie = (name) => document.cookie.split("; ").find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1);
+
+/** The token of now: a sign-in in another tab has made the one in the page void, and what was typed must still go. */
+function sendTokens() {
+  document.body.addEventListener("htmx:configRequest", (event) => {
+    const token = cookie("csrftoken");
+    const { verb, parameters, headers, target } = event.detail;
+    if (verb === "get") {
+      if (target?.dataset?.liveId) headers["X-Live"] = "1";
+    } else if (token) {
+      headers["X-CSRFToken"] = token;
+      if (parameters.csrfmiddlewaretoken) parameters.csrfmiddlewaretoken = token;
+    }
+  });
+}
+
 function listenToFailures() {
+  document.body.addEventListener("htmx:beforeOnLoad", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    if (xhr.status !== 401 || requestConfig.verb === "get") return;
+    event.preventDefault(); // the way to the login would cost what was typed
+    say(FAILED[401]);
+  });
   document.body.addEventListener("htmx:responseError", (event) => {
     const { status } = event.detail.xhr;
     if (event.detail.requestConfig?.verb === "get" && event.detail.elt?.dataset?.liveId) return; // live.js tries again
@@ -191,6 +213,7 @@ dress(document);
 countInput();
 setInterval(tick, 1000);
 setInterval(showTimes, 15_000);
+sendTokens();
 listenToFailures();
 document.addEventListener("click", (event) => {
   const button = event.target.closest(".copy");

@@ -1,4 +1,4 @@
-/** Which steps a person has opened and closed: for one run, kept over reloads. */
+/** Which steps a person has opened and closed: for one run, kept over reloads (without a key: only for now). */
 const KEPT = 200; // choices; of a huge run the oldest are forgotten
 
 export class Choices {
@@ -6,6 +6,7 @@ export class Choices {
     this.key = key;
     this.all = undefined; // "expand all" or "collapse all", until single steps differ from it
     this.single = new Map();
+    if (!key) return;
     try {
       const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
       this.all = typeof kept.all === "boolean" ? kept.all : undefined;
@@ -38,6 +39,7 @@ export class Choices {
   }
 
   save() {
+    if (!this.key) return;
     try {
       localStorage.setItem(this.key, JSON.stringify({ all: this.all, single: [...this.single] }));
     } catch (error) {

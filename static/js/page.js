@@ -6,7 +6,7 @@ import { Choices } from "./page-choices.js";
 import { keepInPlace } from "./page-swap.js";
 
 const main = document.getElementById("live");
-const choices = new Choices(`nyx.open.${main.dataset.workflow}`);
+const choices = new Choices(document.getElementById("pipeline") ? `nyx.open.${main.dataset.workflow}` : "");
 const bar = () => document.getElementById("step-nav");
 const strip = () => document.querySelector("#step-nav .step-pills");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -368,8 +368,11 @@ for (const step of document.querySelectorAll("details.step[open]")) {
   wantBody(step);
   if (choices.get(step.id) === undefined && step.dataset.status === "running") byThemselves.add(step.id);
 }
-if (location.hash.startsWith("#step-")) goTo(location.hash.slice(1));
-else if (marked === null) {
+if (location.hash.startsWith("#step-")) {
+  goTo(location.hash.slice(1));
+  // The browser's own jump to the address comes later, and takes the focus away.
+  if (document.readyState !== "complete") addEventListener("load", () => setTimeout(() => goTo(location.hash.slice(1))));
+} else if (marked === null) {
   const here = strip()?.querySelector("[aria-current]");
   if (here) markPill(here.hash.slice(1));
 }

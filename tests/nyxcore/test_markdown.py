@@ -89,8 +89,21 @@ def test_unknown_language_is_plain(language):
     assert "<pre><code>x = 1" in render(f"```{language}\nx = 1\n```")
 
 
-def test_headings_stand_below_the_steps_own():
-    assert render("# A\n\n###### B") == "<h3>A</h3>\n<h6>B</h6>\n"
+@pytest.mark.parametrize(
+    ("levels", "shown"),
+    [
+        ([1, 2, 3], [3, 4, 5]),
+        ([2, 3, 2], [3, 4, 3]),
+        ([4], [3]),
+        ([1, 6, 2], [3, 4, 4]),
+        ([3, 1], [3, 3]),
+        ([1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 6, 6]),
+    ],
+)
+def test_headings_stand_below_the_steps_own_without_gaps(levels, shown):
+    html = render("\n\n".join("#" * level + " A" for level in levels))
+    assert re.findall(r"<h(\d)>", html) == [str(level) for level in shown]
+    assert re.findall(r"</h(\d)>", html) == [str(level) for level in shown]
 
 
 def test_unprintable_marks_are_replaced():

@@ -72,7 +72,7 @@ def test_prompt_as_sent_system_and_sizes(htmx):
     html = fragment(htmx, step_of(workflow, "one"), open="1")
     assert "Say &lt;this&gt;." in html
     assert "Be short." in html
-    assert "<code>input.text</code> 4,321" in html
+    assert "<code>input.text</code> 4,321 characters" in html
 
 
 @pytest.mark.parametrize(
