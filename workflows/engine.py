@@ -48,10 +48,12 @@ def settle(workflow: Workflow, *, claim_as: str = "") -> int | None:
     """
     if workflow.status not in (S.RUNNING, S.PAUSED):
         return None
+    held = workflow.held_by_id is not None
     over_budget = False
     while True:
-        decision = decide(load(workflow.pk), held=workflow.held_by_id is not None, over_budget=over_budget)
-        _park(decision.park)
+        decision = decide(load(workflow.pk), held=held, over_budget=over_budget)
+        if not _park(decision.park, Reason.USER if held else ""):
+            continue  # a claim takes no lock of the workflow: decide again with what it has left
         opened, over_now, changed = _open_ready(workflow, decision.open, claim_as)
         if opened or not decision.open:
             break
@@ -82,19 +84,20 @@ def load(workflow_pk: int) -> list[StepState]:
         ]
 
 
-def _park(steps: Sequence[StepState]) -> None:
-    """Take back the attempts that nobody has claimed yet; a worker that was faster keeps its one."""
+def _park(steps: Sequence[StepState], reason: str) -> bool:
+    """Take back the attempts that nobody has claimed yet; False when a worker was faster, which keeps its one."""
     if not steps:
-        return
+        return True
     pending = StepAttempt.objects.filter(step__in=[s.pk for s in steps], status=S.PENDING)
     transition_all(
-        StepAttempt, list(pending.values_list("pk", flat=True)), S.PENDING, S.CANCELLED, reason=Reason.USER
+        StepAttempt, list(pending.values_list("pk", flat=True)), S.PENDING, S.CANCELLED, reason=reason
     )
     claimed = StepAttempt.objects.filter(step__in=[s.pk for s in steps], status=S.RUNNING).values_list(
         "step", flat=True
     )
     idle = {s.pk for s in steps} - set(claimed)
     transition_all(Step, sorted(idle), S.RUNNING, S.PENDING)
+    return len(idle) == len(steps)
 
 
 def _open_ready(
