@@ -6,7 +6,7 @@ PY := .venv/bin/python
 LOCK := --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11
 ARGS ?=
 
-.PHONY: run test check fmt bench lock
+.PHONY: run test check fmt bench pictures lock
 
 run:
 	@sh .ci/venv run "$(PYTHON)"
@@ -34,6 +34,11 @@ fmt:
 bench:
 	@sh .ci/venv dev "$(PYTHON)"
 	@exec $(PY) -m bench $(ARGS)
+
+# The pictures of the README, from a nyxcore of its own with example runs. Needs Chromium.
+pictures:
+	@sh .ci/venv dev "$(PYTHON)"
+	@exec $(PY) -m docs.pictures
 
 # New versions: `make lock ARGS=--upgrade`. The addresses of package indexes stay out of the files.
 lock:
