@@ -114,19 +114,19 @@ def _refuse_unpriced(spec: specs.WorkflowSpec) -> None:
             )
 
 
-def start_workflow(workflow: Workflow, *, by: Any) -> None:
+def start_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:
     """Begin a pending workflow."""
     sweep.run_pass(scope=sweep.Scope(owner=workflow.owner_id))
-    with verb(workflow.pk, by, "start") as locked:
+    with verb(workflow.pk, by, "start", kind=kind) as locked:
         if not transition(locked, S.PENDING, S.RUNNING):
             raise Refused(f"This workflow was started already; it is {Status(locked.status).label.lower()}.")
         if not hotpath.open_first(locked, by.pk):
             engine.settle(locked)
 
 
-def pause_workflow(workflow: Workflow, *, by: Any) -> None:
+def pause_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:
     """Open nothing new; what streams ends normally."""
-    with verb(workflow.pk, by, "pause") as locked:
+    with verb(workflow.pk, by, "pause", kind=kind) as locked:
         if locked.held_by_id or locked.status not in (S.RUNNING, S.PAUSED):
             raise Refused(f"This workflow cannot be paused: it is {Status(locked.status).label.lower()}.")
         locked.held_by = by
@@ -135,12 +135,12 @@ def pause_workflow(workflow: Workflow, *, by: Any) -> None:
         engine.settle(locked)
 
 
-def resume_workflow(workflow: Workflow, *, by: Any) -> None:
+def resume_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:
     """Go on with everything that failed, was cancelled or has not run; completed steps are kept.
 
     An answer that was cut off is never asked for again with the same limit: such steps are named and refused.
     """
-    with verb(workflow.pk, by, "resume") as locked:
+    with verb(workflow.pk, by, "resume", kind=kind) as locked:
         steps = list(Step.objects.filter(workflow=locked).order_by("position"))
         cut = [step.title for step in steps if step.status == S.CUT_OFF]
         if cut:
@@ -169,9 +169,9 @@ def _release(workflow: Workflow) -> None:
         touch(Workflow, [workflow.pk])
 
 
-def cancel_workflow(workflow: Workflow, *, by: Any) -> None:
+def cancel_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:
     """End the run now: running calls are stopped, their text is kept, nothing new opens."""
-    with verb(workflow.pk, by, "cancel") as locked:
+    with verb(workflow.pk, by, "cancel", kind=kind) as locked:
         if locked.status in CLOSED:
             raise Refused(f"This workflow has ended already; it is {Status(locked.status).label.lower()}.")
         _end_open_attempts(locked)
@@ -543,9 +543,10 @@ def update_settings(
     on_cut_off: str | None = None,
     budget: Decimal | None = UNCHANGED,
     steps: dict[str, dict[str, Any]] | None = None,
+    kind: str = "person",
 ) -> None:
     """Change a workflow's settings, and the model and max_tokens of steps that are not running."""
-    with verb(workflow.pk, by, "settings") as locked:
+    with verb(workflow.pk, by, "settings", kind=kind) as locked:
         changed = []
         if name is not None:
             locked.name = name[:200]
