@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Max
+from django.db.models.functions import Coalesce
 
 from nyxcore.dbtime import ago, since
 from nyxcore.models import AuditEntry, Worker
@@ -21,15 +22,25 @@ def explain(workflow: Workflow) -> list[str]:
     """The story of one workflow, from the run down to its open attempts."""
     lines = [_headline(workflow)]
     steps = list(Step.objects.filter(workflow=workflow).order_by("position"))
-    for step in steps:
-        if step.status not in DONE:
-            lines += _about_step(step, steps)
-    lines += _what_moves_it(workflow, steps)
+    undone = [step for step in steps if step.status not in DONE]
+    attempts = _newest([step.pk for step in undone if step.status != S.PENDING])
+    workers = _workers() if any(attempt.status == S.PENDING for attempt in attempts.values()) else ""
+    for step in undone:
+        lines.append(_about_step(step, steps, attempts.get(step.pk), workers))
+    lines += _what_moves_it(workflow, workers)
     last = AuditEntry.objects.filter(model="workflow", row=workflow.pk).order_by("-pk").first()
     if last:
         change = last.action or f"{last.from_status} > {last.to_status}"
         lines.append(f"Last act: {change} by {last.name or last.actor} at {_clock(last.at)}.")
     return lines
+
+
+def _newest(pks: list[int]) -> dict[int, Any]:
+    """The newest attempt of each step."""
+    sign = Coalesce("heartbeat_at", "started_at")
+    rows = StepAttempt.objects.filter(step__in=pks).annotate(silence=since(sign), waits=since("queued_at"))
+    newest = rows.defer("output", "request").order_by("step_id", "-number").distinct("step_id")
+    return {attempt.step_id: attempt for attempt in newest}
 
 
 def _headline(workflow: Workflow) -> str:
@@ -39,34 +50,25 @@ def _headline(workflow: Workflow) -> str:
     return f"Workflow {workflow.pk} “{workflow.name}” is {_word(workflow.status)}{since_when}{why}{held}"
 
 
-def _about_step(step: Step, steps: list[Step]) -> list[str]:
+def _about_step(step: Step, steps: list[Step], attempt: Any, workers: str) -> str:
     head = f"Step {step.position} “{step.title}” is {_word(step.status)}"
-    attempt = (
-        step.attempts.annotate(silence=since("heartbeat_at"), waits=since("queued_at"))
-        .order_by("-number")
-        .first()
-    )
     if step.status == S.PENDING:
-        status_of = {other.key: other for other in steps}
-        unmet = [
-            status_of[key].title
-            for key in step.needs
-            if key in status_of and status_of[key].status not in DONE
-        ]
-        return [
-            f"{head}: it waits for {', '.join(unmet)}." if unmet else f"{head}: nothing stands before it."
-        ]
+        done = {other.key for other in steps if other.status in DONE}
+        unmet = [other.title for other in steps if other.key in step.needs and other.key not in done]
+        return f"{head}: it waits for {', '.join(unmet)}." if unmet else f"{head}: nothing stands before it."
     if attempt is None:
-        return [f"{head}, though it has no attempt."]
-    return [f"{head}{_attempt(attempt)}"]
+        return (
+            f"{head}; it never ran." if step.status == S.CANCELLED else f"{head}, though it has no attempt."
+        )
+    return f"{head}{_attempt(attempt, workers)}"
 
 
-def _attempt(attempt: Any) -> str:
+def _attempt(attempt: Any, workers: str) -> str:
     nth = f"attempt {attempt.number} ({attempt.get_cause_display()})"
     if attempt.status == S.PENDING:
         if attempt.waits < 0:
             return f": {nth} is tried again at {_clock(attempt.queued_at)}."
-        return f": {nth} is queued since {_clock(attempt.queued_at)}; {_workers()}"
+        return f": {nth} is queued since {_clock(attempt.queued_at)}; {workers}"
     if attempt.status == S.RUNNING:
         return (
             f": {nth} runs on {attempt.worker} since {_clock(attempt.started_at)}; its last sign of life came "
@@ -75,20 +77,18 @@ def _attempt(attempt: Any) -> str:
         )
     if attempt.status == S.WAITING:
         return f": {nth} waits for a person since {_clock(attempt.started_at)}."
-    detail = f" {attempt.error}" if attempt.error else ""
-    return f": {nth} ended at {_clock(attempt.finished_at)}: {_cause(attempt.reason)}{detail}"
+    why = " ".join(filter(None, [_cause(attempt.reason), attempt.error]))
+    return f": {nth} ended at {_clock(attempt.finished_at)}{f': {why}' if why else '.'}"
 
 
-def _what_moves_it(workflow: Workflow, steps: list[Step]) -> list[str]:
+def _what_moves_it(workflow: Workflow, workers: str) -> list[str]:
     if workflow.status == S.PENDING:
         return ["It was never started. Start it."]
     if workflow.status == S.COMPLETED:
         return ["It is done; run it again from any step if you like."]
     if workflow.status == S.RUNNING:
-        ready = StepAttempt.objects.filter(step__workflow=workflow, status=S.PENDING).exists()
-        alive = Worker.objects.filter(seen_at__gt=ago(settings.NYXCORE_LEASE / 2), stopping=False).exists()
-        if ready and not alive:
-            return [f"What would move it: a worker. {_workers()}"]
+        if workers.startswith("no "):
+            return [f"What would move it: a worker. {workers[0].upper()}{workers[1:]}"]
         return ["It goes on by itself."]
     action = NEXT_ACTION.get(workflow.reason, "")
     return [f"What would move it: {action or 'resume it.'}"]
@@ -105,10 +105,12 @@ def _workers() -> str:
 
 
 def _cause(reason: str) -> str:
-    return str(Reason(reason).label) if reason in Reason.values else f"{reason}."
+    return str(Reason(reason).label) if reason in Reason.values else reason
 
 
 def _word(status: str) -> str:
+    if status == S.WAITING:
+        return "waiting"
     return str(Status(status).label).lower()
 
 
