@@ -24,6 +24,8 @@ def main(argv: list[str]) -> int:
             return run(argv)
     except StartError as error:
         return refuse(str(error))
+    except KeyboardInterrupt:
+        return 130  # whatever was started has been ended on the way here
 
 
 def run(argv: list[str]) -> int:

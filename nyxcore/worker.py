@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from nyxcore.processes import Program, StartError, end_child, wait_for
@@ -34,9 +36,21 @@ def _grace(env: Mapping[str, str]) -> float:
         return 20.0  # the settings refuse it with a sentence as soon as a process starts
 
 
+@dataclass(frozen=True)
+class Hired:
+    """A worker process that somebody started for a while."""
+
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def lives(self) -> bool:
+        return self.process.poll() is None
+
+
 @contextlib.contextmanager
-def worker_for_a_while(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Path]:
-    """A worker process for the time of the block; yields its log. It needs DATABASE_URL and REDIS_URL set."""
+def worker_for_a_while(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Hired]:
+    """A worker process for the time of the block. It needs DATABASE_URL and REDIS_URL set."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = f"command-{os.getpid()}"
     log, ready = folder / f"{name}.log", folder / f"{name}.ready"
@@ -48,7 +62,7 @@ def worker_for_a_while(folder: Path, env: Mapping[str, str] | None = None) -> It
         if child.poll() is not None or not program.is_up():
             words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
             raise StartError(f"The worker does not start: {words[-1] if words else 'it said nothing'}")
-        yield log
+        yield Hired(log, child)
         log.unlink(missing_ok=True)
     finally:
         end_child(child, program)

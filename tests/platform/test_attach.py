@@ -121,8 +121,9 @@ def test_a_worker_for_a_while(data):
             "REDIS_URL": found.redis_url,
             "PATH": "/usr/bin:/bin",
         }
-        with worker_for_a_while(data / "log", child_environment(DataDir(data), addresses | SMALL)) as log:
-            assert log.exists()
+        with worker_for_a_while(data / "log", child_environment(DataDir(data), addresses | SMALL)) as hired:
+            assert hired.lives
+            assert hired.log.exists()
             assert len([pid for pid in processes_of(data) if b"nyxcore.worker" in cmdline(pid)]) == 1
         assert [pid for pid in processes_of(data) if b"nyxcore.worker" in cmdline(pid)] == []
 
