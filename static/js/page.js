@@ -120,6 +120,18 @@ function markPill(id) {
   if (left < pills.scrollLeft + 24 || left + pill.offsetWidth > pills.scrollLeft + pills.clientWidth - 24) {
     pills.scrollTo({ left: left - pills.clientWidth / 3, behavior: smooth() });
   }
+  showNode(id);
+}
+
+/** Keep the step's node in sight where the drawing is wider or higher than its frame. */
+function showNode(id) {
+  const frame = document.querySelector(".drawing");
+  const node = frame?.querySelector(`a.node[href="#${CSS.escape(id)}"]`)?.getBoundingClientRect();
+  if (!node) return;
+  const box = frame.getBoundingClientRect();
+  const [x, y] = [node.left - box.left, node.top - box.top];
+  const seen = x >= 0 && x + node.width <= box.width && y >= 0 && y + node.height <= box.height;
+  if (!seen) frame.scrollBy({ left: x - box.width / 3, top: y - box.height / 2, behavior: smooth() });
 }
 
 /** The step under the bar is the one being read. */

@@ -417,12 +417,14 @@ def test_no_page_shuts_anybody_out(site, scheme, viewport):
         streaming().workflow,
     ]
     paths = [url("detail", run.pk) for run in runs]
+    alone = [step.get_absolute_url() for step in Step.objects.filter(workflow__in=runs, position=1)]
     page = site.page(viewport=viewport, color_scheme=scheme, bypass_csp=True)
     for path in [
         url("list"),
         url("new"),
         f"{url('new')}?template=deep-build",
         *paths,
+        *alone,
         url("settings", runs[0].pk),
         "/accounts/password/",
     ]:
