@@ -28,7 +28,7 @@ OPENED_AT_MOST = 6  # running steps whose bodies come with the page; the others 
 
 _LINES = """
 SELECT s.id, s.workflow_id, s.position, s.key, s.title, s.kind, s.status, s.reason, s.needs,
-       extract(epoch FROM s.finished_at - s.started_at)::float8,
+       CASE WHEN s.finished_at IS NOT NULL THEN t.took END,
        CASE WHEN s.status IN ('running', 'waiting') THEN
             CASE a.status WHEN 'pending' THEN a.queued_at ELSE coalesce(a.started_at, s.started_at) END END,
        coalesce(a.model, s.config->>'model', ''), coalesce(a.cap, (s.config->>'max_tokens')::int, 0),
@@ -43,6 +43,7 @@ SELECT s.id, s.workflow_id, s.position, s.key, s.title, s.kind, s.status, s.reas
          FROM workflows_stepattempt WHERE step_id = s.id AND branch = '' ORDER BY number DESC LIMIT 1) a ON true
   LEFT JOIN LATERAL (
        SELECT sum(cost) AS cost, bool_or(cost_estimated) AS estimated, count(*) AS attempts,
+              extract(epoch FROM sum(finished_at - started_at))::float8 AS took,
               sum(coalesce(input_tokens, 0) + coalesce(cache_read_tokens, 0) + coalesce(cache_write_tokens, 0)
                   + coalesce(output_tokens, 0)) AS tokens
          FROM workflows_stepattempt WHERE step_id = s.id) t ON true
@@ -72,7 +73,7 @@ class StepLine:
     status: str
     reason: str
     needs: list[str]
-    took: float | None  # s, of an ended step
+    took: float | None  # s that the attempts of an ended step ran, waits between them left out
     since: datetime | None  # an open attempt runs or waits since then, or may begin at that time
     model: str
     cap: int

@@ -1,4 +1,7 @@
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from tests.factories import make_workflow, step_of
 from tests.workflows.engine_helpers import claim, fail, finish
@@ -178,6 +181,16 @@ def test_pending_step_names_what_it_waits_for(htmx):
     html = fragment(htmx, step_of(workflow, "three"), open="1")
     assert "after 2" in html
     assert "Starts after" in html
+
+
+def test_time_of_a_step_leaves_out_the_wait_between_attempts(htmx, ada):
+    step = cut()
+    hour_ago = timezone.now() - timedelta(hours=1)
+    Step.objects.filter(pk=step.pk).update(started_at=hour_ago)
+    StepAttempt.objects.filter(step=step).update(
+        started_at=hour_ago, finished_at=hour_ago + timedelta(seconds=62)
+    )
+    assert '<span class="step-time">01:02</span>' in fragment(htmx, step)
 
 
 def test_every_kind_has_its_template():
