@@ -11,8 +11,8 @@ import os
 import threading
 from typing import Any
 
-from celery import Celery
-from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery import Celery, bootsteps
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nyxcore.settings")
@@ -64,15 +64,25 @@ def _begin(sender: Any = None, **_kwargs: Any) -> None:
     _process = Process(worker=worker_name(), threads=settings.NYXCORE_WORKER_THREADS)
 
 
-@worker_ready.connect
-def _ready(**_kwargs: Any) -> None:
-    _process.start()
-    threading.Thread(target=_warm_up, name="nyxcore-warm-up", daemon=True).start()
+class Threads(bootsteps.StartStopStep):
+    """Our threads: they work before Celery reaches its broker, and until nothing runs any more."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        _process.start()
+        threading.Thread(target=_warm_up, name="nyxcore-warm-up", daemon=True).start()
+
+    def stop(self, parent: Any) -> None:
+        _process.drain(settings.NYXCORE_GRACE)
+
+
+app.steps["worker"].add(Threads)
 
 
 @worker_shutting_down.connect
 def _shutting_down(**_kwargs: Any) -> None:
-    """SIGTERM: Celery waits for its threads, so they have to be told; its threads pool has no limit of its own."""
+    """SIGTERM: claim nothing from this moment on; Celery itself needs a second or two until it stops its parts."""
     threading.Thread(
         target=_process.drain, args=[settings.NYXCORE_GRACE], name="nyxcore-drain", daemon=True
     ).start()

@@ -28,7 +28,7 @@ from nyxcore.calls import CALLS, Call
 log = logging.getLogger(__name__)
 
 STOP_CHANNEL = "nyxcore_stop"
-STUBBORN = 10.0  # s a call may take to obey its stop signal
+STUBBORN = 5.0  # s a call may take to obey its stop signal; the supervisor's patience is longer
 FLUSH_EVERY = 1.0  # s between two savings of partial text
 
 
@@ -90,7 +90,8 @@ class Process:
         self.closed = threading.Event()
         self.leave_by = 0.0
         self._threads: list[threading.Thread] = []
-        self._slots = threading.BoundedSemaphore(threads or 1)
+        self._busy = 0  # threads that claim or run
+        self._busy_changed = threading.Condition()
         self._pool = ThreadPoolExecutor(threads or 1, thread_name_prefix="nyxcore-look")
 
     def start(self) -> None:
@@ -103,15 +104,19 @@ class Process:
             self._threads.append(thread)
 
     def work(self, wake: Callable[[], None] | None = None) -> None:
-        """Claim and run until nothing is left; returns at once when every slot of this process is taken."""
-        if not self._slots.acquire(blocking=False):
-            return
+        """Claim and run until nothing is left; returns at once when all threads of this process are busy."""
+        with self._busy_changed:
+            if self._busy >= max(self.threads, 1):
+                return
+            self._busy += 1
         try:
             for target in sweep.TARGETS:
                 target.work(self.worker, wake)
         finally:
-            self._slots.release()
             connection.close()
+            with self._busy_changed:
+                self._busy -= 1
+                self._busy_changed.notify_all()
 
     def look(self) -> None:
         """Look for work without a doorbell, so that work flows while Valkey is away."""
@@ -126,21 +131,32 @@ class Process:
     def drain(self, grace: float) -> None:
         """The hand-over at SIGTERM: claim nothing more, let calls end for `grace` seconds, then stop them.
 
-        A call that ignores its signal for ten seconds more is handed over from here, and the process ends hard.
+        A call that ignores its signal for some seconds more is handed over from here, and the process ends hard.
         """
         CALLS.draining = True
-        if _no_calls_within(grace):
+        if self._idle_within(grace):
             return
-        for call in CALLS.all():
-            call.stop.set("handover")
-        if _no_calls_within(STUBBORN):
-            return
-        for call in CALLS.all():
-            log.error("attempt %s ignores its stop signal; handing it over and leaving", call.key[1])
-            for target in sweep.TARGETS:
-                if target.attempts._meta.db_table == call.key[0]:
-                    target.hand_over(call.key[1], self.worker)
-        os._exit(0)
+        end = time.monotonic() + STUBBORN
+        while time.monotonic() < end:
+            for call in CALLS.all():
+                call.stop.set("handover")
+            if self._idle_within(0.5):
+                return
+        try:
+            for call in CALLS.all():
+                log.error("attempt %s ignores its stop signal; handing it over and leaving", call.key[1])
+                for target in sweep.TARGETS:
+                    if target.attempts._meta.db_table == call.key[0]:
+                        target.hand_over(call.key[1], self.worker)
+        except Exception:
+            log.exception("the hand-over failed; the leases will tell")
+        finally:
+            os._exit(0)
+
+    def _idle_within(self, seconds: float) -> bool:
+        """Wait until no thread claims or runs; False when one still does after `seconds`."""
+        with self._busy_changed:
+            return self._busy_changed.wait_for(lambda: not self._busy, seconds)
 
     def close(self, timeout: float = 3.0) -> None:
         """Stop the threads; a worker says that it is gone."""
@@ -244,16 +260,6 @@ class Process:
                     [text, call.key[1], self.worker],
                 )
                 call.saved = len(text)
-
-
-def _no_calls_within(seconds: float) -> bool:
-    """Wait until this process makes no call any more; False when it still does after `seconds`."""
-    end = time.monotonic() + seconds
-    while CALLS.all():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def connect() -> psycopg.Connection[Any]:
