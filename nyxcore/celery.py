@@ -41,6 +41,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_send_task_events=False,
     worker_enable_remote_control=False,
+    worker_consumer="nyxcore.listener:Listener",
     worker_cancel_long_running_tasks_on_connection_loss=False,
     task_default_queue="nyxcore",
     enable_utc=True,
