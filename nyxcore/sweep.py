@@ -92,8 +92,11 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
     whole = scope is None or (scope.run is None and scope.owner is None)
     if scope and not whole and not any(target.restless(scope) for target in TARGETS):
         return []
-    guarded, mine = _enter(record=whole and not dry_run, force=force or scope is not None)
-    if scope is None and not mine and not dry_run:
+    if dry_run:
+        guarded, mine = _would_guard(), True
+    else:
+        guarded, mine = _enter(record=whole, force=force or scope is not None)
+    if scope is None and not mine:
         return []
     found: list[Found] = []
     for target in TARGETS:
@@ -144,6 +147,19 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     return bool(row and row[0]), mine
 
 
+def _would_guard() -> bool:
+    """Whether the guard holds, or `_enter` would raise it now; writes nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s) OR EXISTS (
+                   SELECT FROM nyxcore_sweepstate WHERE guard_until > {CLOCK}
+                       OR last_pass < {CLOCK} - make_interval(secs => %(gap)s)
+                      AND (guard_until IS NULL OR guard_until < last_pass + make_interval(secs => %(gap)s)))""",
+            {"gap": 2 * settings.NYXCORE_SWEEP_EVERY, "lease": settings.NYXCORE_LEASE},
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def _sweep_target(target: Target, scope: Scope, *, dry_run: bool, guarded: bool) -> Iterable[Found]:
     overdue = list(_overdue(target, scope))
     waiting_for_worker = [row for row in overdue if row.status == Status.PENDING]
@@ -179,7 +195,7 @@ def overdue_condition(scope: Scope) -> Q:
     """Open rows whose alarm has gone off, or that live beyond their deadline. It stands on the row itself: a filter
     over a relation would become a sub-query that still sees a row which has just been renewed."""
     due = Q(due_at__lt=ago(scope.older_than))
-    late = Q(status=Status.RUNNING, deadline_at__lt=ago(DEADLINE_SLACK))
+    late = Q(status=Status.RUNNING, deadline_at__lt=ago(max(DEADLINE_SLACK, scope.older_than)))
     return Q(status__in=(Status.PENDING, Status.RUNNING, Status.WAITING)) & (due | late)
 
 

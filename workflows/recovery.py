@@ -128,6 +128,8 @@ def idle_runs(scope: sweep.Scope) -> QuerySet[Workflow]:
         runs = runs.filter(pk=scope.run)
     if scope.owner is not None:
         runs = runs.filter(owner=scope.owner)
+    if scope.older_than:
+        runs = runs.filter(status_changed_at__lt=ago(scope.older_than))
     return runs.filter(_idle() | _impossible()).order_by("pk")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -20,10 +20,10 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only tell, change nothing")
         parser.add_argument(
             "--older-than",
-            type=float,
+            type=_seconds,
             default=0.0,
             metavar="SECONDS",
-            help="only rows whose alarm went off that long ago",
+            help="only rows whose alarm went off, or runs that stand still, for that long",
         )
         parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
@@ -34,6 +34,16 @@ class Command(BaseCommand):
         if not options["json"]:
             self.stdout.write(f"{len(found)} found{', nothing changed' if dry_run else ''}.")
         pulse.drain()
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 10**9:  # less than 0 would end rows whose lease has not passed
+        raise ArgumentTypeError(f"a number of seconds from 0, not {word!r}")
+    return seconds
 
 
 def _as_json(line: sweep.Found) -> str:
@@ -52,4 +62,5 @@ def _as_json(line: sweep.Found) -> str:
 def _as_text(line: sweep.Found) -> str:
     held = f", held by {line.worker}" if line.worker else ""
     sign = f", last sign of life {line.last_sign:%Y-%m-%d %H:%M:%S}" if line.last_sign else ""
-    return f"{line.target} {line.row}: {line.found}{held}{sign} -> {line.done}"
+    row = line.row if line.row.startswith(f"{line.target} ") else f"{line.target} {line.row}"
+    return f"{row}: {line.found}{held}{sign} -> {line.done}"
