@@ -225,18 +225,36 @@ def retry_step(
         cause = str(Cause.RETRY)
         if continue_text:
             fields, cause = _continue(step, last), Cause.CONTINUE
-        elif step.reason == Reason.CUT_MAX_TOKENS and not (max_tokens or model or prompt or effort):
-            raise Refused(
-                "The same limit would cut the answer again. Name a larger one, continue, or accept the answer."
-            )
+        elif step.status == S.CUT_OFF and (model, prompt, effort) == (None, None, None):
+            _refuse_same_cut(step, last, max_tokens)
         edits = {"max_tokens": max_tokens, "model": model, "prompt": prompt, "effort": effort}
         _edit_config(workflow, step, {name: value for name, value in edits.items() if value is not None})
-        _check_needs(workflow, step)
-        _open_again(workflow)
-        _open_now(workflow, step, cause, fields)
+        check_needs(workflow, step)
+        open_again(workflow)
+        open_now(workflow, step, cause, fields)
         engine.settle(workflow)
         transaction.on_commit(ring)
         return step.attempts.order_by("-number")[0]
+
+
+def _refuse_same_cut(step: Step, last: StepAttempt | None, max_tokens: int | None) -> None:
+    """A cut answer is not asked for again with what would cut it again."""
+    had = int(last.request.get("max_tokens") or 0) if last else 0
+    if step.reason == Reason.CUT_CONTEXT:
+        raise Refused(
+            "Prompt and answer filled the context window, which more room does not widen. Shorten the prompt, choose "
+            "a model with a larger window, or accept the answer."
+        )
+    if max_tokens and max_tokens > had:
+        return
+    if step.reason == Reason.CUT_THINKING:
+        raise Refused(
+            "With the same settings the model may spend everything on thinking again. Lower the effort, choose "
+            "another model, change the prompt, or name more room."
+        )
+    raise Refused(
+        "The same limit would cut the answer again. Name a larger one, continue, or accept the answer."
+    )
 
 
 def _continue(step: Step, last: StepAttempt | None) -> dict[str, Any]:
@@ -254,21 +272,21 @@ def _locked_step(step: Step) -> Step:
     return Step.objects.get(pk=step.pk)
 
 
-def _check_needs(workflow: Workflow, step: Step) -> None:
+def check_needs(workflow: Workflow, step: Step) -> None:
     unmet = Step.objects.filter(workflow=workflow, key__in=step.needs).exclude(status__in=DONE)
     titles = list(unmet.values_list("title", flat=True))
     if titles:
         raise Refused(f"“{step.title}” needs {', '.join(titles)} first. Resume the workflow instead.")
 
 
-def _open_again(workflow: Workflow) -> None:
+def open_again(workflow: Workflow) -> None:
     """Bring a closed or paused workflow back, before any of its steps."""
     _release(workflow)
     if workflow.status != S.RUNNING:
         transition(workflow, Status(workflow.status), S.RUNNING)
 
 
-def _open_now(workflow: Workflow, step: Step, cause: str, fields: dict[str, Any]) -> None:
+def open_now(workflow: Workflow, step: Step, cause: str, fields: dict[str, Any]) -> None:
     try:
         engine.open_attempt(workflow, step, cause=cause, **fields)
     except engine.OverBudget:
@@ -282,19 +300,32 @@ def _open_now(workflow: Workflow, step: Step, cause: str, fields: dict[str, Any]
 
 def _edit_config(workflow: Workflow, step: Step, edits: dict[str, Any]) -> None:
     """Change a step's config where the whole workflow stays valid with it."""
-    if not edits:
-        return
-    spec = spec_of(workflow)
-    steps = [
-        other.model_copy(update={"config": other.config | edits}) if other.key == step.key else other
-        for other in spec.steps
-    ]
+    if edits:
+        step.config = edit_configs(workflow, {step.key: edits})[step.key]
+
+
+def edit_configs(workflow: Workflow, edits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Change the configs of several steps at once, by key, and return them; Refused where the definition breaks."""
     try:
-        checked = specs.validate(spec.model_copy(update={"steps": steps}))
+        checked = specs.validate(edited_spec(workflow, edits))
     except specs.SpecError as error:
         raise Refused(" ".join(problem.message for problem in error.problems)) from None
-    step.config = next(other.config for other in checked.steps if other.key == step.key)
-    step.save(update_fields=["config"])
+    configs = {other.key: other.config for other in checked.steps if other.key in edits}
+    rows = list(Step.objects.filter(workflow=workflow, key__in=edits))
+    for row in rows:
+        row.config = configs[row.key]
+    Step.objects.bulk_update(rows, ["config"])
+    return configs
+
+
+def edited_spec(workflow: Workflow, edits: dict[str, dict[str, Any]]) -> specs.WorkflowSpec:
+    """The workflow's definition as it would be with these changes of configs, by step key; not validated."""
+    spec = spec_of(workflow)
+    steps = [
+        step.model_copy(update={"config": step.config | edits[step.key]}) if step.key in edits else step
+        for step in spec.steps
+    ]
+    return spec.model_copy(update={"steps": steps})
 
 
 def spec_of(workflow: Workflow) -> specs.WorkflowSpec:
@@ -331,7 +362,7 @@ def skip_step(step: Step, *, by: Any, replacement: str = "") -> None:
                 f"{', '.join(users)} uses the output of “{step.title}”: give a text to use in its place."
             )
         if workflow.status != S.PENDING:
-            _open_again(workflow)
+            open_again(workflow)
         transition(step, Status(step.status), S.SKIPPED, reason=Reason.USER, output=replacement)
         engine.settle(workflow)
 
@@ -362,7 +393,7 @@ def accept_step(step: Step, *, by: Any) -> None:
             raise Refused(
                 "There is no text to accept: the model only thought. Retry with another model or lower effort."
             )
-        _open_again(workflow)
+        open_again(workflow)
         transition(step, S.CUT_OFF, S.COMPLETED, reason=Reason.USER, output=text)
         engine.settle(workflow)
 
@@ -418,8 +449,8 @@ def send_back_step(step: Step, *, by: Any, comment: str) -> None:
                 Step, list(done.filter(status=status).values_list("pk", flat=True)), status, S.PENDING
             )
         transition(source, Status(source.status), S.PENDING)
-        _open_again(workflow)
-        _open_now(workflow, source, Cause.RERUN, {"comment": comment})
+        open_again(workflow)
+        open_now(workflow, source, Cause.RERUN, {"comment": comment})
         engine.settle(workflow)
         transaction.on_commit(ring)
 
@@ -486,7 +517,7 @@ def rerun_from(
             raise Refused(
                 "The workflow is still live. Cancel it or wait for its end, then run it again from here."
             )
-        _check_needs(workflow, step)
+        check_needs(workflow, step)
         again = _rerun_set(workflow, step)
         for key, output in (output_edits or {}).items():
             _edit_output(workflow, key, output, again)
