@@ -83,7 +83,7 @@ def _message(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     if kind == "string_too_short" or (kind == "too_short" and not about.get("actual_length")):
         return f"{last} must not be empty."
     if kind in ("string_too_long", "too_long"):
-        unit = "characters" if kind == "string_too_long" else "entries"
+        unit = "characters" if isinstance(given, str) else "entries"
         return f"{last} has {len(given):,} {unit}; at most {about['max_length']:,}."
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]

@@ -2,14 +2,21 @@
 
 from django.urls import path
 
-from workflows import actions, views
+from workflows import actions, builder_views, new_views, views
 
 app_name = "workflows"
 urlpatterns = [
     path("", views.workflow_list, name="list"),
-    path("new/", views.workflow_new, name="new"),
+    path("new/", new_views.workflow_new, name="new"),
+    path("new/builder/", builder_views.builder, name="builder"),
+    path("new/yaml/", builder_views.builder_yaml, name="builder-yaml"),
+    path("new/run/", builder_views.builder_run, name="builder-run"),
+    path("new/export/", builder_views.template_export, name="template-export"),
+    path("new/own/<int:pk>/delete/", builder_views.template_delete, name="template-delete"),
     path("<int:pk>/", views.workflow_detail, name="detail"),
     path("<int:pk>/state/", views.workflow_state, name="state"),
+    path("<int:pk>/duplicate/", builder_views.workflow_duplicate, name="duplicate"),
+    path("<int:pk>/export/", builder_views.workflow_export, name="export"),
     path("<int:pk>/settings/", actions.workflow_settings, name="settings"),
     *(path(f"<int:pk>/{verb}/", actions.workflow_verb, {"verb": verb}, name=verb) for verb in actions.VERBS),
     path("<int:pk>/steps/<int:step_pk>/", views.step, name="step"),

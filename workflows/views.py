@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Length, Substr
@@ -17,26 +16,24 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
-    HttpResponseBase,
     JsonResponse,
 )
 from django.middleware.csrf import get_token
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET
 from django.views.decorators.vary import vary_on_headers
 
 from nyxcore import health, llm, ui
 from nyxcore.access import signed_in
 from nyxcore.llm import models as registry
 from nyxcore.states import OPEN_ATTEMPT, WORKFLOW_EDGES, Status
-from workflows import catalog, drawing, pages, recovery, rows, services, steppage
-from workflows.forms import NewWorkflowForm, RemedyForm
+from workflows import pages, recovery, rows, steppage
+from workflows.forms import RemedyForm
 from workflows.models import Step, StepAttempt, Workflow
-from workflows.specs import SpecError, WorkflowSpec, resolved_needs
 
 PER_PAGE = 25
 # The order in which the list offers its filters: what is at work or waits first.
@@ -134,73 +131,6 @@ def _chips(counts: dict[str, int], chosen: str, q: str) -> list[dict[str, Any]]:
 def _query(status: str, q: str, page: int = 1) -> str:
     parts = {"status": str(status), "q": q, "page": str(page) if page > 1 else ""}
     return urlencode({name: value for name, value in parts.items() if value})
-
-
-# --- new ------------------------------------------------------------------------------------------------------
-
-
-@signed_in
-@require_http_methods(["GET", "HEAD", "POST"])
-def workflow_new(request: HttpRequest) -> HttpResponseBase:
-    """Choose a template, then fill in its form."""
-    slug = request.GET.get("template", "")
-    if not slug:
-        templates = [(spec, _stages(spec)) for spec in catalog.load_all().values()]
-        return render(
-            request, "workflows/workflow_new.html", {"templates": templates, "section": "workflows"}
-        )
-    spec = catalog.get(slug)
-    if spec is None:
-        raise Http404("No such template.")
-    form = NewWorkflowForm(spec, request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        made = _create(request, spec, form)
-        if made:
-            return redirect(made)
-    context = {
-        "spec": spec, "form": form, "plan": _plan(spec), "limit": settings.NYXCORE_MAX_INPUT,
-        "practice": llm.is_practice(), "section": "workflows",
-    }  # fmt: skip
-    return render(request, "workflows/workflow_form.html", context, status=422 if form.errors else 200)
-
-
-def _stages(spec: WorkflowSpec) -> list[str]:
-    """The titles in order of work; what runs side by side stands together."""
-    titles = {step.key: step.title for step in spec.steps}
-    return [
-        ", ".join(titles[key] for key in layer)
-        for layer in drawing.layers(list(resolved_needs(spec).items()))
-    ]
-
-
-def _create(request: HttpRequest, spec: WorkflowSpec, form: NewWorkflowForm) -> Workflow | None:
-    """The new workflow, started if that was asked for; None with the problems put into the form."""
-    data = form.cleaned_data
-    try:
-        workflow = services.create_workflow(
-            owner=request.user, spec=spec, data=form.data_of_inputs(), name=ui.printable(data["name"]),
-            default_model=data["default_model"], on_cut_off=data["on_cut_off"], budget=data["budget"],
-        )  # fmt: skip
-    except SpecError as error:
-        form.add_problems(error.problems)
-        return None
-    except services.Refused as error:
-        form.add_error("budget" if data["budget"] else None, str(error))
-        return None
-    if request.POST.get("then") == "start":
-        services.start_workflow(workflow, by=request.user)
-    return workflow
-
-
-def _plan(spec: WorkflowSpec) -> list[dict[str, str]]:
-    """What the form says of each step: which model, how much room."""
-    plan = []
-    for step in spec.steps:
-        room = step.config.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS
-        about = f"up to {room:,} tokens" if step.kind == "llm" else "waits for a person"
-        model = step.config.get("model")
-        plan.append({"title": step.title, "about": f"{model}, {about}" if model else about})
-    return plan
 
 
 # --- one workflow ---------------------------------------------------------------------------------------------

@@ -126,6 +126,9 @@ def _build(node: yaml.Node, path: Path, document: Document, problems: list[Probl
     """Return the node's value, noting lines and doubled keys on the way."""
     document.lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.ScalarNode):
+        if any("\ud800" <= char <= "\udfff" for char in node.value):
+            said = "Half of a pair of surrogates (\\ud800 to \\udfff) is no character."
+            problems.append(Problem("", said, node.start_mark.line + 1, path))
         if node.style == "|":
             document.texts[path] = node.start_mark.line + 2
         return plain(node.value) if node.style is None else node.value

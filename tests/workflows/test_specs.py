@@ -104,6 +104,7 @@ def test_writing_what_was_read_is_stable() -> None:
         ("version: 2", "version: 2\ndescription: \x07", 4, "The character U+0007 cannot stand in a YAML file."),
         ("version: 2", "version: " + "[" * 40 + "]" * 40, 3, "Nested more than 16 levels deep."),
         ("version: 2", "\tversion: 2", 3, "This is not valid YAML"),
+        ("version: 2", 'version: 2\ndescription: "a\\ud800"', 4, "Half of a pair of surrogates"),
         # unknown, lost and wrong fields
         ("version: 2", "verson: 2", 3, "Unknown key verson. Did you mean version?"),
         ("kind: longtext", "kin: longtext", 6, "Unknown key kin. Did you mean kind?"),
