@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,16 @@ def test_every_file_has_its_line(app: str, titles: list[str]) -> None:
     without = tracked(app) - told
     assert not without, f"Give them a line in docs/architecture.md, Files: {sorted(without)}"
     assert all((ROOT / app / name).exists() for name in told)
+
+
+def test_the_layers_told_are_those_of_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    told = re.findall(r"^\| [^|]+ \| (`.*?) \|", heading(ARCHITECTURE, "Layers"), re.M)
+    line_of = {name: n for n, row in enumerate(told) for name in re.findall(r"`(\w+)`", row)}
+    lines = [line_of[name] for layer in layers for name in re.findall(r"\w+", layer)]
+    assert lines == sorted(lines)
 
 
 # --- README, CONTRIBUTING and the rest ------------------------------------------------------------------------
