@@ -1,0 +1,259 @@
+"""The kernel's rows in the Django admin, to look at. Nothing here saves a row: states change through services only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import models
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from nyxcore.dbtime import ago
+from nyxcore.models import AuditEntry, LanguageModel, StatefulModel, SweepState, Worker
+from nyxcore.states import Reason, Status
+
+admin.site.site_header = "nyxcore"
+admin.site.site_title = "nyxcore"
+admin.site.index_title = "Operation"
+
+AT_ONCE = 1_000  # rows of one action
+TOLD = 5  # refusals shown in words
+HOUR, DAY = 3600, 86_400
+AGES = (
+    ("<1h", "less than an hour ago", HOUR),
+    ("<1d", "less than a day ago", DAY),
+    (">10min", "more than 10 minutes ago", 600),
+    (">1h", "more than an hour ago", HOUR),
+    (">1d", "more than a day ago", DAY),
+    (">7d", "more than 7 days ago", 7 * DAY),
+)
+
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin  # generic for the type checker only
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Shows rows. Adding, changing and deleting are closed to everybody, superusers included."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    age_column: ClassVar[str] = "status_changed_at"
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class StatefulAdmin(ReadOnlyAdmin):
+    """Rows with a status: what needs somebody comes first."""
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        return [urgency().asc(), "-pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(urgency=urgency())
+        return rows
+
+    @admin.display(description="status", ordering="urgency")
+    def status_word(self, row: StatefulModel) -> str:
+        return str(Status(row.status).label)
+
+    @admin.display(description="reason", ordering="reason")
+    def why(self, row: StatefulModel) -> str:
+        return str(Reason(row.reason).label) if row.reason in Reason.values else row.reason
+
+
+def urgency() -> Case:
+    """Stuck and failed first, then what waits for a person, then what is at work."""
+    person = Q(status__in=(Status.CUT_OFF, Status.WAITING, Status.PAUSED))
+    ranks = [Q(reason=Reason.STUCK) & ~Q(status=Status.COMPLETED), Q(status=Status.FAILED), person]
+    ranks += [Q(status=Status.RUNNING), Q(status=Status.PENDING)]
+    cases = [When(condition, then=Value(rank)) for rank, condition in enumerate(ranks)]
+    return Case(*cases, default=Value(len(ranks)), output_field=IntegerField())
+
+
+# --- filters ---
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """By the status words that rows of this model can have."""
+
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(status.value, str(status.label)) for status in Status if status in model_admin.model.edges]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    title = parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(word, word) for word in sorted(Reason.values)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(reason=self.value()) if self.value() else queryset
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """By the time of the last change, measured by the database's clock."""
+
+    title, parameter_name = "last change", "age"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        self.column = model_admin.age_column
+        return [(word, label) for word, label, _seconds in AGES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        for word, _label, seconds in AGES:
+            if self.value() == word:
+                lookup = "gt" if word.startswith("<") else "lt"
+                return queryset.filter(**{f"{self.column}__{lookup}": ago(seconds)})
+        return queryset
+
+
+# --- actions ---
+
+
+def ask_first(
+    model_admin: Any, request: HttpRequest, rows: QuerySet[Any], question: str, button: str
+) -> HttpResponse:
+    """The page that asks before an action that cannot be undone, with the rows it is about."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": button,
+        "question": question,
+        "button": button,
+        "rows": rows[:AT_ONCE],
+        "action": request.POST["action"],
+        "checkbox": ACTION_CHECKBOX_NAME,
+        "opts": model_admin.opts,
+        "media": model_admin.media,
+    }
+    return TemplateResponse(request, "admin/confirm_action.html", context)
+
+
+def act_on(
+    model_admin: Any,
+    request: HttpRequest,
+    rows: QuerySet[Any],
+    act: Callable[[Any], Any],
+    done: str,
+    refused_by: type[Exception],
+) -> None:
+    """Do `act` to each row in a transaction of its own; tell how many it was done to, and why not to the others."""
+    count, refusals = 0, []
+    for row in rows[:AT_ONCE]:
+        try:
+            act(row)
+        except refused_by as error:
+            refusals.append(f"{row.pk}: {error}")
+        else:
+            count += 1
+    noun = model_admin.opts.verbose_name if count == 1 else model_admin.opts.verbose_name_plural
+    if count:
+        model_admin.message_user(request, f"{count} {noun} {done}.", messages.SUCCESS)
+    if refusals:
+        more = f" … and {len(refusals) - TOLD} more." if len(refusals) > TOLD else ""
+        told = " ".join(refusals[:TOLD])
+        model_admin.message_user(request, f"{len(refusals)} left as they are. {told}{more}", messages.WARNING)
+
+
+def row_link(model: type[models.Model] | str, pk: int, text: str = "") -> SafeString | str:
+    """A link to the admin page of a row, or just its name where there is none."""
+    label = model if isinstance(model, str) else model._meta.label_lower
+    try:
+        url = reverse(f"admin:{label.replace('.', '_')}_change", args=[pk])
+    except NoReverseMatch:
+        return text or f"{label} {pk}"
+    return format_html('<a href="{}">{}</a>', url, text or f"{label} {pk}")
+
+
+# --- the kernel's own rows ---
+
+
+@admin.register(AuditEntry)
+class AuditAdmin(ReadOnlyAdmin):
+    age_column = "at"
+    list_display = ("at", "actor", "name", "action", "row_of", "change", "reason", "detail")
+    list_filter = ("actor", "model", ReasonFilter, AgeFilter)
+    list_select_related = ("user",)
+    search_fields = ("name", "action", "detail", "row__exact")
+    ordering = ("-pk",)
+
+    @admin.display(description="row", ordering="row")
+    def row_of(self, entry: AuditEntry) -> SafeString | str:
+        return row_link(AUDITED.get(entry.model, entry.model), entry.row, f"{entry.model} {entry.row}")
+
+    @admin.display(description="change")
+    def change(self, entry: AuditEntry) -> str:
+        return f"{entry.from_status} > {entry.to_status}" if entry.to_status else ""
+
+
+AUDITED: dict[
+    str, str
+] = {}  # an audited model's name, as entries have it: "app.model", filled by the apps' admins
+
+
+def audited(models_: Iterable[type[models.Model]]) -> None:
+    """Let audit entries link to the rows of these models."""
+    AUDITED.update({model._meta.model_name or "": model._meta.label_lower for model in models_})
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnlyAdmin):
+    age_column = "seen_at"
+    list_display = ("name", "host", "threads", "started_at", "seen_at", "state")
+    list_filter = ("host", AgeFilter)
+    search_fields = ("name", "host")
+    ordering = ("-seen_at",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        alive = When(seen_at__gt=ago(settings.NYXCORE_LEASE / 2), then=Value(True))
+        rows: QuerySet[Worker] = super().get_queryset(request)
+        return rows.annotate(alive=Case(alive, default=Value(False)))
+
+    @admin.display(description="state")
+    def state(self, worker: Any) -> str:
+        if not worker.alive:
+            return "gone"
+        return "stopping" if worker.stopping else "lives"
+
+
+@admin.register(SweepState)
+class SweepStateAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "last_pass", "guard_until")
+
+
+@admin.register(LanguageModel)
+class LanguageModelAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id",
+        "label",
+        "provider",
+        "context_tokens",
+        "max_output_tokens",
+        "lifecycle",
+        "refreshed_at",
+    )
+    list_filter = ("provider", "lifecycle")
+    search_fields = ("id", "label")
+    ordering = ("provider", "id")

@@ -1,0 +1,257 @@
+"""Workflows, steps and attempts in the Django admin: rows to look at, and the verbs of an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from nyxcore.admin import (
+    AgeFilter,
+    ReadOnlyAdmin,
+    ReasonFilter,
+    StatefulAdmin,
+    StatusFilter,
+    act_on,
+    ask_first,
+    audited,
+    row_link,
+)
+from nyxcore.dbtime import ago
+from nyxcore.models import Worker
+from nyxcore.states import Status
+from workflows import operating, services
+from workflows.decide import DONE
+from workflows.explain import explain
+from workflows.models import Step, StepAttempt, Workflow, WorkflowTemplate
+
+OPERATOR = "operator"
+WORKERS_LISTED = 50
+
+audited([Workflow, Step, StepAttempt])
+
+
+class WorkerFilter(admin.SimpleListFilter):
+    """Rows with an attempt that runs on a worker; `gone`: on one whose lease has passed."""
+
+    title, parameter_name = "worker", "worker"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        self.path = model_admin.attempt_path
+        names = Worker.objects.order_by("-seen_at").values_list("name", flat=True)[:WORKERS_LISTED]
+        return [("gone", "lease has passed"), *((name, name) for name in names)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        held = Q(due_at__lt=ago(0)) if self.value() == "gone" else Q(worker=self.value())
+        if not self.path:
+            return queryset.filter(held, status=Status.RUNNING)
+        running = StepAttempt.objects.filter(held, status=Status.RUNNING, **{self.path: OuterRef("pk")})
+        return queryset.filter(Exists(running))
+
+
+class Operated(StatefulAdmin):
+    """Rows with actions; whoever may change them may use these."""
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Django's own change permission opens forms that save rows, so it is closed; this one opens actions."""
+        return bool(request.user.has_perm(f"workflows.change_{self.opts.model_name}"))
+
+    def act(
+        self,
+        request: HttpRequest,
+        rows: QuerySet[Any],
+        verb: Callable[..., Any],
+        done: str,
+        *,
+        ask: tuple[str, str] | None = None,
+        **kwargs: Any,
+    ) -> HttpResponse | None:
+        """Do `verb` to each row as this operator; `ask` (question and button) has it confirmed first."""
+        if ask and not request.POST.get("confirmed"):
+            return ask_first(self, request, rows, *ask)
+        act_on(self, request, rows, lambda row: verb(row, by=request.user, **kwargs), done, services.Refused)
+        return None
+
+
+_FAILING = (
+    "Each of these runs ends now as failed: running calls are stopped, what they have written is kept. "
+    "Their owners can resume them; a call that was stopped is then paid again."
+)
+_CANCELLING = (
+    "Each of these runs ends now: running calls are stopped, what they have written is kept, every step "
+    "that is not done becomes cancelled."
+)
+_RELEASING = (
+    "The running attempts end as lost, though their workers may still live, and new ones wait for any worker. "
+    "What the calls have cost so far is spent, and they are paid again."
+)
+
+
+@admin.register(Workflow)
+class WorkflowAdmin(Operated):
+    attempt_path = "step__workflow"
+    list_display = (
+        "id",
+        "name",
+        "owner",
+        "status_word",
+        "why",
+        "progress",
+        "status_changed_at",
+        "template_slug",
+    )
+    list_display_links = ("id", "name")
+    list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "template_slug")
+    list_select_related = ("owner",)
+    search_fields = ("name", "owner__username", "id__exact")
+    actions = ("mark_failed", "retry", "release", "pause", "cancel")
+    readonly_fields = ("explanation", "related")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        steps = Step.objects.filter(workflow=OuterRef("pk")).order_by().values("workflow")
+        total = steps.annotate(n=Count("pk")).values("n")
+        done = steps.filter(status__in=DONE).annotate(n=Count("pk")).values("n")
+        rows = super().get_queryset(request).select_related("owner", "held_by", "copied_from")
+        found: QuerySet[Any] = rows.annotate(steps_total=Subquery(total), steps_done=Subquery(done))
+        return found
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
+        return [*self.readonly_fields, *fields]
+
+    def view_on_site(self, obj: Workflow) -> str:
+        return obj.get_absolute_url()
+
+    @admin.display(description="progress")
+    def progress(self, workflow: Any) -> str:
+        return f"{workflow.steps_done or 0} of {workflow.steps_total or 0}"
+
+    @admin.display(description="why it is where it is")
+    def explanation(self, workflow: Workflow) -> SafeString:
+        return format_html_join("", "<p>{}</p>", ((line,) for line in explain(workflow)))
+
+    @admin.display(description="more")
+    def related(self, workflow: Workflow) -> SafeString:
+        return _links(
+            ("workflows_step", "steps", {"workflow__id__exact": workflow.pk}),
+            ("workflows_stepattempt", "attempts", {"step__workflow__id__exact": workflow.pk}),
+            ("nyxcore_auditentry", "audit entries", {"model__exact": "workflow", "row": workflow.pk}),
+        )
+
+    @admin.action(description="Mark failed", permissions=["operate"])
+    def mark_failed(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        ask = (_FAILING, "Mark failed")
+        return self.act(request, rows, operating.mark_failed, "marked failed", ask=ask)
+
+    @admin.action(description="Retry what failed (resume)", permissions=["operate"])
+    def retry(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        return self.act(request, rows, services.resume_workflow, "resumed", kind=OPERATOR)
+
+    @admin.action(description="Release running steps from their workers", permissions=["operate"])
+    def release(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        ask = (_RELEASING, "Release")
+        return self.act(request, rows, operating.release_workflow, "released", ask=ask)
+
+    @admin.action(description="Pause", permissions=["operate"])
+    def pause(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        return self.act(request, rows, services.pause_workflow, "paused", kind=OPERATOR)
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        ask = (_CANCELLING, "Cancel the runs")
+        return self.act(request, rows, services.cancel_workflow, "cancelled", ask=ask, kind=OPERATOR)
+
+
+@admin.register(Step)
+class StepAdmin(Operated):
+    attempt_path = "step"
+    list_display = ("id", "run", "position", "title", "kind", "status_word", "why", "status_changed_at")
+    list_display_links = ("id", "title")
+    list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "kind")
+    list_select_related = ("workflow",)
+    search_fields = ("title", "key", "workflow__name", "id__exact")
+    actions = ("retry", "release")
+    readonly_fields = ("related",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request).select_related("workflow")
+        return rows.defer("workflow__input", "workflow__inputs", "workflow__description")
+
+    def view_on_site(self, obj: Step) -> str:
+        return obj.get_absolute_url()
+
+    @admin.display(description="workflow", ordering="workflow")
+    def run(self, step: Step) -> SafeString | str:
+        return row_link(Workflow, step.workflow_id, f"{step.workflow_id} {step.workflow.name}")
+
+    @admin.display(description="more")
+    def related(self, step: Step) -> SafeString:
+        return _links(
+            ("workflows_stepattempt", "attempts", {"step__id__exact": step.pk}),
+            ("nyxcore_auditentry", "audit entries", {"model__exact": "step", "row": step.pk}),
+        )
+
+    @admin.action(description="Retry", permissions=["operate"])
+    def retry(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        return self.act(request, rows, services.retry_step, "retried", kind=OPERATOR)
+
+    @admin.action(description="Release from its worker", permissions=["operate"])
+    def release(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        ask = (_RELEASING, "Release")
+        return self.act(request, rows, operating.release_step, "released", ask=ask)
+
+
+@admin.register(StepAttempt)
+class StepAttemptAdmin(StatefulAdmin):
+    attempt_path = ""
+    list_display = (
+        "id",
+        "of_step",
+        "number",
+        "cause",
+        "status_word",
+        "why",
+        "worker",
+        "heartbeat_at",
+        "due_at",
+    )
+    list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "cause", "kind")
+    list_select_related = ("step",)
+    search_fields = ("step__title", "step__key", "worker", "request_id", "id__exact")
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """The list is reached from a workflow too."""
+        allowed = super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+        return allowed or lookup == "step__workflow__id__exact"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request).select_related("step__workflow", "caused_by")
+        unused = ("input", "inputs", "description")
+        return rows.defer("step__output", "step__config", *(f"step__workflow__{name}" for name in unused))
+
+    def view_on_site(self, obj: StepAttempt) -> str:
+        return obj.step.get_absolute_url()
+
+    @admin.display(description="step", ordering="step")
+    def of_step(self, attempt: StepAttempt) -> SafeString | str:
+        return row_link(Step, attempt.step_id, f"{attempt.step.workflow_id} / {attempt.step.title}")
+
+
+@admin.register(WorkflowTemplate)
+class WorkflowTemplateAdmin(ReadOnlyAdmin):
+    list_select_related = ("owner",)
+
+
+def _links(*places: tuple[str, str, dict[str, Any]]) -> SafeString:
+    """Links to lists of other rows."""
+    made = ((reverse(f"admin:{name}_changelist"), urlencode(query), text) for name, text, query in places)
+    return format_html_join(" · ", '<a href="{}?{}">{}</a>', made)
