@@ -51,7 +51,7 @@ def builder(request: HttpRequest) -> HttpResponseBase:
     if request.method != "POST":
         return _show(request, _opened(request))
     draft = Draft.from_post(request.POST)
-    do, _, about = request.POST.get("do", "check").partition(":")
+    do, _, about = _wanted(request).partition(":")
     if do == "preview":
         return _preview(request, draft, about)
     if do in (
@@ -73,6 +73,12 @@ def builder(request: HttpRequest) -> HttpResponseBase:
     if _is_htmx(request):
         return render(request, "workflows/builder/_checked.html", _checked(draft))
     return _show(request, draft)
+
+
+def _wanted(request: HttpRequest) -> str:
+    """What is to be done. htmx names the button clicked last also when it only looks at what was typed."""
+    htmx: Any = request.htmx  # type: ignore[attr-defined]
+    return "check" if htmx and htmx.target == "checked" else request.POST.get("do", "check")
 
 
 def _opened(request: HttpRequest) -> Draft:

@@ -50,17 +50,26 @@ export function keepDraft(form, done) {
   const fresh = fields(form);
   if (kept && !posted && kept !== fresh) bringBack(form, kept, done);
   let timer = 0;
+  let typed = false;
   const keep = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => store(key, fields(form)), 200);
+    if (typed) store(key, fields(form));
+    typed = false;
   };
-  form.addEventListener("input", keep);
-  form.addEventListener("builder:changed", keep);
+  const later = () => {
+    typed = true;
+    clearTimeout(timer);
+    timer = setTimeout(keep, 300);
+  };
+  form.addEventListener("input", later);
+  form.addEventListener("builder:changed", later);
+  addEventListener("pagehide", keep);
   form.addEventListener("submit", (event) => {
     if (event.submitter?.value === "save") store(SENT, key);
   });
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-forget]")) return;
+    typed = false;
     clearTimeout(timer);
     sessionStorage.removeItem(key);
     location.reload();

@@ -16,8 +16,8 @@ const nameOf = (row) => fieldOf(row, NAMES[row.dataset.group])?.value ?? "";
 const titleOf = (row) => fieldOf(row, LEGENDS[row.dataset.group])?.value || nameOf(row) || "without a name";
 const changed = () => form.dispatchEvent(new CustomEvent("builder:changed"));
 
-function say(sentence) {
-  const said = document.getElementById("builder-said");
+function say(sentence, where = "builder-said") {
+  const said = document.getElementById(where);
   if (said.textContent !== sentence) said.textContent = sentence;
 }
 
@@ -59,9 +59,9 @@ function freeName(group, stem) {
 function add(group, kind) {
   const present = rows(group);
   const number = 1 + Math.max(0, ...present.map((row) => Number(row.dataset.row)));
+  const name = freeName(group, group);
   const row = copyOf(group === "step" ? `blank-step-${kind}` : "blank-input", number);
   form.querySelector(`[data-rows="${group}"]`).append(row);
-  const name = freeName(group, group);
   fieldOf(row, NAMES[group]).value = name;
   if (group === "step") fieldOf(row, "title").value = name.replace("step_", "Step ");
   const prompt = fieldOf(row, "llm-prompt");
@@ -176,6 +176,12 @@ function pick(text, pressed) {
   return button;
 }
 
+/** Only what is different is made anew: a button must not vanish between the press and the release of the mouse. */
+function showPicks(box, buttons) {
+  const look = (all) => all.map((each) => `${each.textContent} ${each.ariaPressed}`).join("\n");
+  if (look(buttons) !== look([...box.children])) box.replaceChildren(...buttons);
+}
+
 const listed = (row) => fieldOf(row, "needs").value.split(/[\s,]+/).filter(Boolean);
 const before = (row) => rows("step").slice(0, rows("step").indexOf(row));
 
@@ -187,7 +193,7 @@ function showNeeds(row) {
   picks.hidden = !chosen;
   if (!chosen) return;
   const needs = listed(row);
-  picks.replaceChildren(...before(row).map((other) => pick(nameOf(other), needs.includes(nameOf(other)))));
+  showPicks(picks, before(row).map((other) => pick(nameOf(other), needs.includes(nameOf(other)))));
 }
 
 function toggleNeed(row, button) {
@@ -216,7 +222,7 @@ function showNames(row) {
   for (const step of before(row)) if (stands.has(step)) names.push(`steps.${nameOf(step)}.content`);
   for (const box of row.querySelectorAll("[data-names]")) {
     box.hidden = !names.length;
-    box.replaceChildren(...names.map((name) => pick(name)));
+    showPicks(box, names.map((name) => pick(name)));
   }
 }
 
@@ -266,7 +272,7 @@ function showProblems() {
     if (messages.length) control.setAttribute("aria-invalid", "true");
     else control.removeAttribute("aria-invalid");
   }
-  say(document.getElementById("verdict")?.textContent.trim() ?? "");
+  say(document.getElementById("verdict")?.textContent.trim() ?? "", "builder-verdict");
 }
 
 /** Go to a field, open what hides it, and set the cursor to the place inside its text. */
