@@ -10,7 +10,7 @@ from django.db import transaction
 from nyxcore.models import AuditEntry
 from nyxcore.pulse import ring
 from nyxcore.states import Reason, Status, current_actor, transition
-from workflows import engine, requests, services
+from workflows import again, engine, requests, services
 from workflows.models import Cause, Step, StepAttempt, Workflow
 from workflows.services import Refused
 
@@ -40,7 +40,7 @@ def retry_with_double_room(workflow: Workflow, *, by: Any) -> list[Step]:
         for step, _last in found:
             services.check_needs(locked, step)
             _audit(locked, "retry", step)
-            services.open_now(locked, step, Cause.RETRY, {})
+            services.open_now(locked, step, Cause.RETRY, again.asked(again.standing(step), changed=True))
         engine.settle(locked)
         transaction.on_commit(lambda: ring(len(found)))
         return [step for step, _last in found]

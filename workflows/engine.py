@@ -9,14 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max, Q, Sum
+from django.db.models import Max, Sum
 
 from nyxcore.dbtime import Clock, later
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring
-from nyxcore.states import SWEEP, Later, Reason, Status, current_actor, touch, transition, transition_all
-from workflows import requests
+from nyxcore.states import Later, Reason, Status, current_actor, touch, transition, transition_all
+from workflows import again, requests
 from workflows.decide import Decision, StepState, decide
 from workflows.models import Cause, OnCutOff, Step, StepAttempt, Workflow
 from workflows.work import Result
@@ -29,7 +29,6 @@ HANDOVERS = 3
 PARTS = 3  # of one answer that is continued
 RING_AFTER = 15.0  # s until a doorbell is rung again for an attempt that nobody has claimed
 RING_AT_MOST = 300.0
-PERSON_CAUSES = (Cause.START, Cause.RETRY, Cause.RERUN, Cause.EDIT)
 
 
 def lock(workflow_pk: int) -> Workflow:
@@ -40,11 +39,12 @@ def lock(workflow_pk: int) -> Workflow:
 # --- what comes next ---
 
 
-def settle(workflow: Workflow, *, claim_as: str = "") -> int | None:
+def settle(workflow: Workflow, *, claim_as: str = "", rerun: bool = False) -> int | None:
     """Decide what is next in a locked workflow and do it; the only place that does.
 
     Opens what is ready, takes back what must not start, and moves the workflow. With `claim_as` the first attempt
     opened is claimed for that worker at once, and its primary key returned; doorbells go out for the others.
+    `rerun`: what opens starts afresh, whatever its earlier attempts were asked for.
     """
     if workflow.status not in (S.RUNNING, S.PAUSED):
         return None
@@ -54,7 +54,7 @@ def settle(workflow: Workflow, *, claim_as: str = "") -> int | None:
         decision = decide(load(workflow.pk), held=held, over_budget=over_budget)
         if not _park(decision.park, Reason.USER if held else ""):
             continue  # a claim takes no lock of the workflow: decide again with what it has left
-        opened, over_now, changed = _open_ready(workflow, decision.open, claim_as)
+        opened, over_now, changed = _open_ready(workflow, decision.open, claim_as, rerun)
         if opened or not decision.open:
             break
         if not (over_now or changed):
@@ -101,7 +101,7 @@ def _park(steps: Sequence[StepState], reason: str) -> bool:
 
 
 def _open_ready(
-    workflow: Workflow, ready: Sequence[StepState], claim_as: str
+    workflow: Workflow, ready: Sequence[StepState], claim_as: str, rerun: bool
 ) -> tuple[list[int], bool, bool]:
     """(attempts opened, stopped by the budget, a step failed because its prompt cannot be filled)."""
     opened: list[int] = []
@@ -109,25 +109,34 @@ def _open_ready(
     if not ready:
         return opened, False, False
     for step in Step.objects.filter(pk__in=[s.pk for s in ready]).order_by("position"):
+        before = None if rerun else again.standing(step)
+        cause = again.cause(step, before, rerun=rerun)
         try:
-            attempt = open_attempt(workflow, step, claim_as="" if opened else claim_as)
+            attempt = open_attempt(
+                workflow, step, cause=cause, claim_as="" if opened else claim_as, **again.asked(before)
+            )
         except OverBudget:
             return opened, True, failed
         except LLMError as error:
-            fail_step(step, error.reason, error.message)
+            fail_step(step, cause, error)
             failed = True
         else:
             opened.append(attempt.pk)
     return opened, False, failed
 
 
-def fail_step(step: Step, reason: str, error: str) -> None:
-    """Fail a step before its attempt ran; an attempt that never started tells why."""
+def fail_step(step: Step, cause: str, error: LLMError) -> None:
+    """Fail a step before its next attempt ran; an attempt that never started tells why."""
     attempt = _insert(
-        step, cause=_cause(step), status=S.FAILED, reason=reason, error=error, finished_at=Clock()
+        step,
+        cause=cause,
+        status=S.FAILED,
+        reason=error.reason,
+        error=error.message,
+        finished_at=Clock(),
     )
-    log.info("step %s fails before its attempt %s starts: %s", step.pk, attempt.pk, reason)
-    transition(step, S.PENDING, S.FAILED, reason=reason)
+    log.info("step %s fails before its attempt %s starts: %s", step.pk, attempt.pk, error.reason)
+    transition(step, Status(step.status), S.FAILED, reason=error.reason)
 
 
 def _move(workflow: Workflow, decision: Decision) -> None:
@@ -158,7 +167,7 @@ def open_attempt(
     workflow: Workflow,
     step: Step,
     *,
-    cause: str = "",
+    cause: str,
     after: StepAttempt | None = None,
     delay: float = 0.0,
     claim_as: str = "",
@@ -186,7 +195,7 @@ def open_attempt(
         }  # fmt: skip
     else:
         fields |= {"due_at": later(delay or RING_AFTER), "queued_at": later(delay)}
-    attempt = _insert(step, cause=cause or _cause(step), **fields)
+    attempt = _insert(step, cause=cause, **fields)
     if step.status == S.RUNNING:
         touch(Step, [step.pk])
     else:
@@ -218,20 +227,16 @@ def _insert(step: Step, *, cause: str, **fields: Any) -> StepAttempt:
     return StepAttempt.objects.create(step=step, number=number + 1, cause=cause, **fields)
 
 
-def _cause(step: Step) -> str:
-    """Why a step opens that no one named a cause for: its first try, or one after a person's reset."""
-    if not StepAttempt.objects.filter(step=step).exclude(cause=Cause.EDIT).exists():
-        return Cause.START
-    actor = current_actor()
-    return Cause.RETRY if actor and actor.kind != SWEEP.kind else Cause.RERUN
-
-
 def _reserve(workflow: Workflow, step: Step, fields: dict[str, Any]) -> Decimal:
     """USD that the next call may cost at most; raises OverBudget when that does not fit."""
     worst = requests.worst_case(
-        workflow, step, max_tokens=fields.get("max_tokens"), continues=fields.get("continues_id")
+        workflow,
+        step,
+        max_tokens=fields.get("max_tokens"),
+        continues=fields.get("continues_id"),
+        comment=fields.get("comment", ""),
     )
-    if worst > left_of_budget(workflow):
+    if worst and worst > left_of_budget(workflow):
         raise OverBudget
     return worst
 
@@ -331,32 +336,27 @@ def _again(
     workflow: Workflow, step: Step, attempt: StepAttempt, result: Result, cause: str, at_most: int
 ) -> None:
     """Open a further attempt for an engine's cause, unless there were enough since a person's last one."""
-    tries = _tries(step, cause)
+    tries = again.tries(step, cause)
     if tries >= at_most:
         transition(step, S.RUNNING, S.FAILED, reason=result.reason)
         return
     delay = backoff(tries, result.retry_after) if cause == Cause.BACKOFF else 0.0
-    _open_or_fail(workflow, step, cause=cause, after=attempt, delay=delay)
-    if not delay:
-        transaction.on_commit(ring)
+    if not _open_next(workflow, step, cause=cause, after=attempt, delay=delay):
+        transition(step, S.RUNNING, S.PENDING)  # in line again; settling pauses the run
 
 
-def _open_or_fail(workflow: Workflow, step: Step, **kwargs: Any) -> None:
-    """A follow-up attempt; where the budget or the prompt forbids it the step goes back in line or fails."""
+def _open_next(workflow: Workflow, step: Step, *, cause: str, delay: float = 0.0, **kwargs: Any) -> bool:
+    """Open a follow-up attempt; where it cannot be filled the step fails. False, and nothing done, over budget."""
     try:
-        open_attempt(workflow, step, **kwargs)
+        open_attempt(workflow, step, cause=cause, delay=delay, **kwargs)
     except OverBudget:
-        transition(step, S.RUNNING, S.PENDING)
+        return False
     except LLMError as error:
-        log.info("step %s cannot go on: %s", step.pk, error.message)
-        transition(step, S.RUNNING, S.FAILED, reason=error.reason)
-
-
-def _tries(step: Step, cause: str) -> int:
-    attempts = StepAttempt.objects.filter(step=step, branch="")
-    by_person = attempts.filter(Q(cause__in=PERSON_CAUSES) | Q(caused_by__isnull=False))
-    last = by_person.aggregate(last=Max("number"))["last"] or 0
-    return attempts.filter(cause=cause, number__gt=last).count()
+        fail_step(step, cause, error)
+    else:
+        if not delay:
+            transaction.on_commit(ring)
+    return True
 
 
 def backoff(tries: int, retry_after: float | None) -> float:
@@ -365,18 +365,19 @@ def backoff(tries: int, retry_after: float | None) -> float:
 
 
 def _after_cut(workflow: Workflow, step: Step, attempt: StepAttempt, result: Result) -> None:
-    """A cut answer: as the step's or the workflow's `on_cut_off` says, where that can help; else stop and ask."""
+    """A cut answer: as the step's or the workflow's `on_cut_off` says, where that can help; else stop and ask.
+
+    Beyond the budget it stops too: the answer with the same room, which may fit, would only be cut again.
+    """
     policy = step.config.get("on_cut_off") or workflow.on_cut_off
+    follow: dict[str, Any] = {}
     if result.reason == Reason.CUT_MAX_TOKENS:
         if policy == OnCutOff.RAISE and (more := more_room(attempt)):
-            _open_or_fail(workflow, step, cause=Cause.RAISE, after=attempt, max_tokens=more)
-            transaction.on_commit(ring)
-            return
-        if policy == OnCutOff.CONTINUE and requests.part_number(attempt) < PARTS:
-            _open_or_fail(workflow, step, cause=Cause.CONTINUE, after=attempt, continues_id=attempt.pk)
-            transaction.on_commit(ring)
-            return
-    transition(step, S.RUNNING, S.CUT_OFF, reason=result.reason)
+            follow = {"cause": Cause.RAISE, "max_tokens": more}
+        elif policy == OnCutOff.CONTINUE and requests.part_number(attempt) < PARTS:
+            follow = {"cause": Cause.CONTINUE, "continues_id": attempt.pk}
+    if not (follow and _open_next(workflow, step, after=attempt, **follow)):
+        transition(step, S.RUNNING, S.CUT_OFF, reason=result.reason)
 
 
 def more_room(attempt: StepAttempt) -> int | None:

@@ -154,11 +154,13 @@ def joined(attempt: StepAttempt, text: str) -> str:
 # --- money and usage ---
 
 
-def worst_case(workflow: Workflow, step: Step, *, max_tokens: int | None, continues: int | None) -> Decimal:
+def worst_case(
+    workflow: Workflow, step: Step, *, max_tokens: int | None, continues: int | None, comment: str
+) -> Decimal:
     """USD that the next call of a step may cost at most; 0 for kinds that call nothing."""
     if not KINDS[step.kind].paid:
         return Decimal(0)
-    request = build(workflow, step, max_tokens=max_tokens, continues=continues)
+    request = build(workflow, step, max_tokens=max_tokens, continues=continues, comment=comment)
     worst = registry.worst_case(request["model"], _prompt_tokens(request), int(request["max_tokens"]))
     if worst is None:
         raise LLMError(

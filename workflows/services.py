@@ -20,7 +20,7 @@ from nyxcore.llm.base import LLMError
 from nyxcore.models import AuditEntry
 from nyxcore.pulse import ring, tell_to_stop
 from nyxcore.states import Reason, Status, acting, current_actor, person, touch, transition, transition_all
-from workflows import engine, hotpath, requests, specs
+from workflows import again, engine, hotpath, requests, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
 from workflows.models import Cause, OnCutOff, Origin, Step, StepAttempt, Workflow
@@ -142,7 +142,7 @@ def resume_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> Non
     """
     with verb(workflow.pk, by, "resume", kind=kind) as locked:
         steps = list(Step.objects.filter(workflow=locked).order_by("position"))
-        cut = [step.title for step in steps if step.status == S.CUT_OFF]
+        cut = [step.title for step in steps if step.status == S.CUT_OFF or _cut_if_resumed(locked, step)]
         if cut:
             raise Refused(
                 f"Cut off: {', '.join(cut)}. Retry with more room, continue, or accept the answer as it is; "
@@ -160,6 +160,20 @@ def resume_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> Non
         for status in (S.FAILED, S.CANCELLED):
             transition_all(Step, [step.pk for step in steps if step.status == status], status, S.PENDING)
         engine.settle(locked)
+
+
+def _cut_if_resumed(workflow: Workflow, step: Step) -> bool:
+    """Whether the answer of a step was cut before it was cancelled, at a limit that the next one would have again."""
+    if step.status != S.CANCELLED:
+        return False
+    last = step.attempts.order_by("-number").first()
+    if last is None or last.status != S.CUT_OFF or last.reason != Reason.CUT_MAX_TOKENS:
+        return False
+    default = settings.NYXCORE_DEFAULT_MAX_TOKENS
+    model = step.config.get("model") or workflow.default_model or registry.default_model()
+    room = registry.clamp_max_tokens(str(model), int(step.config.get("max_tokens") or default))
+    same_model = last.request.get("model", model) == model
+    return same_model and room <= int(last.request.get("max_tokens") or default)
 
 
 def _release(workflow: Workflow) -> None:
@@ -220,34 +234,35 @@ def retry_step(
         step = _locked_step(step)
         if step.status not in (S.FAILED, S.CANCELLED, S.CUT_OFF):
             raise Refused(f"“{step.title}” cannot be retried: it is {Status(step.status).label.lower()}.")
-        last = step.attempts.order_by("-number").first()
-        fields: dict[str, Any] = {}
-        cause = str(Cause.RETRY)
-        if continue_text:
-            fields, cause = _continue(step, last), Cause.CONTINUE
-        elif step.status == S.CUT_OFF and (model, prompt, effort) == (None, None, None):
-            _refuse_same_cut(step, last, max_tokens)
         edits = {"max_tokens": max_tokens, "model": model, "prompt": prompt, "effort": effort}
-        _edit_config(workflow, step, {name: value for name, value in edits.items() if value is not None})
+        edits = {name: value for name, value in edits.items() if value is not None}
+        last = step.attempts.order_by("-number").first()
+        cause = str(Cause.CONTINUE if continue_text else Cause.RETRY)
+        fields = _continue(last) if continue_text else again.asked(again.standing(step), changed=bool(edits))
+        if not continue_text and last and last.status == S.CUT_OFF and not edits.keys() - {"max_tokens"}:
+            reason = step.reason if step.status == S.CUT_OFF else last.reason
+            _refuse_same_cut(last, reason, max_tokens or step.config.get("max_tokens"))
+        _edit_config(workflow, step, edits)
         check_needs(workflow, step)
         open_again(workflow)
+        step = _locked_step(step)
         open_now(workflow, step, cause, fields)
         engine.settle(workflow)
         transaction.on_commit(ring)
         return step.attempts.order_by("-number")[0]
 
 
-def _refuse_same_cut(step: Step, last: StepAttempt | None, max_tokens: int | None) -> None:
+def _refuse_same_cut(last: StepAttempt, reason: str, max_tokens: int | None) -> None:
     """A cut answer is not asked for again with what would cut it again."""
-    had = int(last.request.get("max_tokens") or 0) if last else 0
-    if step.reason == Reason.CUT_CONTEXT:
+    had = int(last.request.get("max_tokens") or 0)
+    if reason == Reason.CUT_CONTEXT:
         raise Refused(
             "Prompt and answer filled the context window, which more room does not widen. Shorten the prompt, choose "
             "a model with a larger window, or accept the answer."
         )
     if max_tokens and max_tokens > had:
         return
-    if step.reason == Reason.CUT_THINKING:
+    if reason == Reason.CUT_THINKING:
         raise Refused(
             "With the same settings the model may spend everything on thinking again. Lower the effort, choose "
             "another model, change the prompt, or name more room."
@@ -257,14 +272,14 @@ def _refuse_same_cut(step: Step, last: StepAttempt | None, max_tokens: int | Non
     )
 
 
-def _continue(step: Step, last: StepAttempt | None) -> dict[str, Any]:
-    if step.status != S.CUT_OFF or step.reason != Reason.CUT_MAX_TOKENS or last is None:
+def _continue(last: StepAttempt | None) -> dict[str, Any]:
+    if last is None or last.status != S.CUT_OFF or last.reason != Reason.CUT_MAX_TOKENS:
         raise Refused("Only an answer that was cut at its token limit can be continued.")
     if requests.part_number(last) >= engine.PARTS:
         raise Refused(
             f"The answer has {engine.PARTS} parts already. Retry with more room, or accept it as it is."
         )
-    return {"continues_id": last.pk, "max_tokens": last.max_tokens}
+    return {"continues_id": last.pk, "max_tokens": last.max_tokens, "comment": last.comment}
 
 
 def _locked_step(step: Step) -> Step:
@@ -529,7 +544,7 @@ def rerun_from(
         for status in reset:
             rows = Step.objects.filter(pk__in=again, status=status).values_list("pk", flat=True)
             transition_all(Step, list(rows), status, S.PENDING, output="")
-        engine.settle(workflow)
+        engine.settle(workflow, rerun=True)
 
 
 def _rerun_set(workflow: Workflow, step: Step) -> set[int]:
