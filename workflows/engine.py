@@ -15,7 +15,7 @@ from nyxcore.dbtime import Clock, later
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring
-from nyxcore.states import Later, Reason, Status, current_actor, touch, transition, transition_all
+from nyxcore.states import ENDED, Later, Reason, Status, current_actor, touch, transition, transition_all
 from workflows import again, requests
 from workflows.decide import Decision, StepState, decide
 from workflows.models import Cause, OnCutOff, Step, StepAttempt, Workflow
@@ -149,7 +149,8 @@ def _move(workflow: Workflow, decision: Decision) -> None:
     if decision.detail:
         log.warning("workflow %s: %s", workflow.pk, decision.detail)
     if workflow.status != decision.status:
-        transition(workflow, Status(workflow.status), decision.status, reason=decision.reason)
+        ended = {"held_by": None} if decision.status in ENDED else {}  # a hold ends with the run that it held
+        transition(workflow, Status(workflow.status), decision.status, reason=decision.reason, **ended)
     elif workflow.reason != decision.reason:
         workflow.reason = decision.reason
         workflow.save(update_fields=["reason"])

@@ -295,10 +295,19 @@ def check_needs(workflow: Workflow, step: Step) -> None:
 
 
 def open_again(workflow: Workflow) -> None:
-    """Bring a closed or paused workflow back, before any of its steps."""
+    """Bring a closed or paused workflow back, before any of its steps.
+
+    What was cancelled when it closed stands in line again, or it could never be completed; except a cut answer,
+    which waits for a decision of its own.
+    """
     _release(workflow)
+    closed = workflow.status in CLOSED
     if workflow.status != S.RUNNING:
         transition(workflow, Status(workflow.status), S.RUNNING)
+    if closed:
+        cancelled = Step.objects.filter(workflow=workflow, status=S.CANCELLED)
+        pks = [step.pk for step in cancelled if not _cut_if_resumed(workflow, step)]
+        transition_all(Step, pks, S.CANCELLED, S.PENDING)
 
 
 def open_now(workflow: Workflow, step: Step, cause: str, fields: dict[str, Any]) -> None:
@@ -378,6 +387,7 @@ def skip_step(step: Step, *, by: Any, replacement: str = "") -> None:
             )
         if workflow.status != S.PENDING:
             open_again(workflow)
+            step = _locked_step(step)
         transition(step, Status(step.status), S.SKIPPED, reason=Reason.USER, output=replacement)
         engine.settle(workflow)
 
