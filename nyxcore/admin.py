@@ -60,11 +60,19 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
 
+def urgency() -> Case:
+    """Stuck and failed first, then what waits for a person, then what is at work."""
+    person = Q(status__in=(Status.CUT_OFF, Status.WAITING, Status.PAUSED))
+    ranks = [Q(reason=Reason.STUCK) & ~Q(status=Status.COMPLETED), Q(status=Status.FAILED), person]
+    ranks += [Q(status=Status.RUNNING), Q(status=Status.PENDING)]
+    cases = [When(condition, then=Value(rank)) for rank, condition in enumerate(ranks)]
+    return Case(*cases, default=Value(len(ranks)), output_field=IntegerField())
+
+
 class StatefulAdmin(ReadOnlyAdmin):
     """Rows with a status: what needs somebody comes first."""
 
-    def get_ordering(self, request: HttpRequest) -> list[Any]:
-        return [urgency().asc(), "-pk"]
+    ordering = (urgency().asc(), "-pk")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request).annotate(urgency=urgency())
@@ -73,19 +81,6 @@ class StatefulAdmin(ReadOnlyAdmin):
     @admin.display(description="status", ordering="urgency")
     def status_word(self, row: StatefulModel) -> str:
         return str(Status(row.status).label)
-
-    @admin.display(description="reason", ordering="reason")
-    def why(self, row: StatefulModel) -> str:
-        return str(Reason(row.reason).label) if row.reason in Reason.values else row.reason
-
-
-def urgency() -> Case:
-    """Stuck and failed first, then what waits for a person, then what is at work."""
-    person = Q(status__in=(Status.CUT_OFF, Status.WAITING, Status.PAUSED))
-    ranks = [Q(reason=Reason.STUCK) & ~Q(status=Status.COMPLETED), Q(status=Status.FAILED), person]
-    ranks += [Q(status=Status.RUNNING), Q(status=Status.PENDING)]
-    cases = [When(condition, then=Value(rank)) for rank, condition in enumerate(ranks)]
-    return Case(*cases, default=Value(len(ranks)), output_field=IntegerField())
 
 
 # --- filters ---

@@ -104,7 +104,7 @@ class WorkflowAdmin(Operated):
         "name",
         "owner",
         "status_word",
-        "why",
+        "reason",
         "progress",
         "status_changed_at",
         "template_slug",
@@ -174,7 +174,7 @@ class WorkflowAdmin(Operated):
 @admin.register(Step)
 class StepAdmin(Operated):
     attempt_path = "step"
-    list_display = ("id", "run", "position", "title", "kind", "status_word", "why", "status_changed_at")
+    list_display = ("id", "run", "position", "title", "kind", "status_word", "reason", "status_changed_at")
     list_display_links = ("id", "title")
     list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "kind")
     list_select_related = ("workflow",)
@@ -217,9 +217,9 @@ class StepAttemptAdmin(StatefulAdmin):
         "id",
         "of_step",
         "number",
-        "cause",
+        "cause_word",
         "status_word",
-        "why",
+        "reason",
         "worker",
         "heartbeat_at",
         "due_at",
@@ -240,6 +240,10 @@ class StepAttemptAdmin(StatefulAdmin):
 
     def view_on_site(self, obj: StepAttempt) -> str:
         return obj.step.get_absolute_url()
+
+    @admin.display(description="cause", ordering="cause")
+    def cause_word(self, attempt: StepAttempt) -> str:
+        return attempt.cause
 
     @admin.display(description="step", ordering="step")
     def of_step(self, attempt: StepAttempt) -> SafeString | str:
