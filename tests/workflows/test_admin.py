@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Permission
-from django.db import connection
+from django.core.management import call_command
+from django.db import IntegrityError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -15,7 +18,7 @@ from django.urls import reverse
 from nyxcore.admin import ReadOnlyAdmin
 from nyxcore.dbtime import ago, later
 from nyxcore.models import AuditEntry, LanguageModel, SweepState, Worker
-from nyxcore.states import Status, acting, person
+from nyxcore.states import Status
 from tests.factories import attempts_of, make_user, make_workflow, step_of
 from tests.workflows.engine_helpers import WORKER, claim, fail, finish, run_all, silence, statuses
 from workflows import operating, services
@@ -462,12 +465,33 @@ def test_release_of_what_no_worker_holds_is_refused(ready):
     assert AuditEntry.objects.count() == before
 
 
-def test_repair_by_hand_as_documented_is_possible_and_audited_by_the_statement():
-    """The last way of docs/operations.md: in one transaction name yourself, write the entry, update."""
+# --- the last way: by hand ---
+
+
+def test_the_documented_repair_works_and_the_sweep_settles_the_run():
+    """The SQL of docs/operations.md as it stands there."""
     workflow = make_workflow(start=True)
-    with acting(person(workflow.owner, "repair")), connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE workflows_step SET status = 'pending', started_at = NULL WHERE workflow_id = %s",
-            [workflow.pk],
-        )
-    assert statuses(workflow)["one"] == "pending"
+    attempt = claim()
+    manual = (settings.BASE_DIR / "docs/operations.md").read_text()
+    sql = manual.split("```sql\n")[1].split("```")[0].split("\n\n", 1)[1]  # what follows psql's \\set lines
+    values = {":'who'": "'ada'", ":workflow": str(workflow.pk), ":attempt": str(attempt.pk)}
+    for name, value in values.items():
+        sql = sql.replace(name, value)
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+    call_command("sweep", stdout=StringIO())
+    assert statuses(workflow) == {"": "failed", "one": "failed", "two": "pending", "three": "pending"}
+    entry = AuditEntry.objects.get(actor="repair")
+    assert (entry.name, entry.row, entry.from_status, entry.to_status) == (
+        "ada",
+        attempt.pk,
+        "running",
+        "failed",
+    )
+    services.resume_workflow(workflow, by=workflow.owner)
+
+
+def test_without_the_setting_the_same_update_is_refused():
+    workflow = make_workflow()
+    with pytest.raises(IntegrityError, match="may not go pending>completed"), connection.cursor() as cursor:
+        cursor.execute("UPDATE workflows_step SET status = 'completed' WHERE workflow_id = %s", [workflow.pk])
