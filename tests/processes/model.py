@@ -1,0 +1,130 @@
+"""A server that speaks the Messages API by script and can hold an answer open for as long as a test wants."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.nyxcore.llm.wire import END, answer, block, event, start, stop, text
+
+HOLD = object()  # in a script: send nothing more until the test lets the answer go on
+BEGINNING, REST = "The beginning, ", "and the rest."
+HELD = [start(), block(), text(BEGINNING), HOLD, text(REST)]
+HELD += [event("content_block_stop", index=0), stop("end_turn"), END]
+
+
+class Call:
+    """One request that was made, and what has become of its answer."""
+
+    def __init__(self, number: int, body: dict[str, Any]) -> None:
+        self.number, self.body = number, body
+        self.held = threading.Event()
+        self.ended = threading.Event()  # nothing more will be sent
+        self.hung_up_at: float | None = None  # time.monotonic() when the client closed the connection first
+        self._gate, self._key = socket.socketpair()
+
+    @property
+    def request_id(self) -> str:
+        return f"req_{self.number}"
+
+    def release(self) -> None:
+        """Let a held answer go on."""
+        self._key.send(b".")
+
+    def wait_at_gate(self, client: socket.socket) -> bool:
+        """True when the test releases the answer, False when the client hangs up before."""
+        self.held.set()
+        readable, _, _ = select.select([self._gate, client], [], [], 60)
+        if client not in readable:
+            self._gate.recv(1)
+            return bool(readable)
+        self.hung_up_at = time.monotonic()
+        return False
+
+    def close(self) -> None:
+        self._gate.close()
+        self._key.close()
+
+
+class Model(ThreadingHTTPServer):
+    """Each request takes the next script, and a short whole answer when there is none."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.calls: list[Call] = []
+        self._scripts: deque[Sequence[Any]] = deque()
+        self._changed = threading.Condition()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def play(self, *scripts: Sequence[Any]) -> None:
+        self._scripts.extend(scripts)
+
+    def begin(self, body: dict[str, Any]) -> tuple[Call, Sequence[Any]]:
+        with self._changed:
+            call = Call(len(self.calls) + 1, body)
+            self.calls.append(call)
+            script = self._scripts.popleft() if self._scripts else answer("A whole answer.")
+            self._changed.notify_all()
+        return call, script
+
+    def call(self, number: int = 1, seconds: float = 20) -> Call:
+        """The call of that number, once it has been made."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.calls) >= number, seconds), f"no call {number}"
+        return self.calls[number - 1]
+
+    def held(self, number: int = 1, seconds: float = 20) -> Call:
+        """The call of that number, once its answer is held."""
+        call = self.call(number, seconds)
+        assert call.held.wait(seconds), f"call {number} is not held"
+        return call
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients hang up on purpose here."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Model
+
+    def do_GET(self) -> None:
+        """The list of models: empty, so that the seed values stay."""
+        body = json.dumps({"data": [], "has_more": False, "first_id": None, "last_id": None}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        call, script = self.server.begin(json.loads(self.rfile.read(length)))
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("request-id", call.request_id)
+        self.send_header("connection", "close")
+        self.end_headers()
+        try:
+            for part in script:
+                if part is not HOLD:
+                    self.wfile.write(part)
+                elif not call.wait_at_gate(self.connection):
+                    break
+        finally:
+            call.ended.set()
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""
