@@ -33,6 +33,7 @@ STATUS_ICONS: dict[str, str] = {
 }
 ICONS = (
     "arrow-down-to-line",
+    "bell",
     "check",
     "chevron-right",
     "chevrons-down-up",

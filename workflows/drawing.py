@@ -1,19 +1,29 @@
-"""The drawing of a workflow's steps as SVG: layers from left to right, every node a link to its step."""
+"""The drawing of a workflow's steps as SVG: layers from left to right, wrapped like text, every node a link.
+
+Few steps are drawn with their titles and durations, more as numbered nodes with a bar for the duration, hundreds as
+small squares. The critical path (the chain of needs that took longest) is drawn in bold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
+from itertools import pairwise
 
 from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
-from workflows.pages import StepLine
+from workflows.lines import StepLine
 
-DETAILED_UP_TO = 60  # steps; more are drawn as small squares without words
 SWEEPS = 4  # passes that put each node near the nodes it hangs on
-LABEL = 14  # characters
+LABEL = 16  # characters
+WIDE = 1150  # px; what is wider goes on in the next band
+MARGIN = 14
+TURN = 8  # px beside a node where a line to another band turns
+
+Structure = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -22,11 +32,21 @@ class Size:
     height: int
     gap_x: int
     gap_y: int
+    rows: int  # more nodes of one layer stand in several columns
+    up_to: int  # steps
 
 
-NODE = Size(144, 34, 34, 12)
-DOT = Size(14, 14, 8, 5)
-MARGIN = 6
+NODE = Size(150, 42, 36, 12, 5, 24)
+CHIP = Size(50, 26, 16, 10, 6, 150)
+DOT = Size(14, 14, 8, 5, 12, 10_000)
+
+
+@dataclass(frozen=True)
+class Layout:
+    spots: dict[str, tuple[int, int]]
+    edges: dict[tuple[str, str], str]  # (need, step) -> path
+    width: int
+    height: int
 
 
 def layers(needs: Sequence[tuple[str, Sequence[str]]]) -> list[list[str]]:
@@ -60,69 +80,195 @@ def _untangle(rows: list[list[str]], needs: dict[str, Sequence[str]]) -> None:
             place.update((key, index) for index, key in enumerate(row))
 
 
-def draw(lines: Sequence[StepLine]) -> SafeString:
-    """The SVG of a workflow's steps. Screen readers get the words beside it instead (see `describe`)."""
-    size = NODE if len(lines) <= DETAILED_UP_TO else DOT
-    rows = layers([(line.key, line.needs) for line in lines])
-    tallest = max(map(len, rows), default=0)
+# --- layout ---------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=32)
+def layout(structure: Structure, size: Size) -> Layout:
+    """Where each node stands. It follows from keys and needs alone, so a run's is made once."""
+    columns = [column for layer in layers(structure) for column in _columns(layer, size.rows)]
+    step_x, step_y = size.width + size.gap_x, size.height + size.gap_y
+    in_band = max(1, (WIDE - 2 * MARGIN + size.gap_x) // step_x)
     spots: dict[str, tuple[int, int]] = {}
-    for column, row in enumerate(rows):
-        x = MARGIN + column * (size.width + size.gap_x)
-        top = MARGIN + (tallest - len(row)) * (size.height + size.gap_y) // 2
-        for index, key in enumerate(row):
-            spots[key] = (x, top + index * (size.height + size.gap_y))
-    width = 2 * MARGIN + len(rows) * (size.width + size.gap_x) - size.gap_x
-    height = 2 * MARGIN + tallest * (size.height + size.gap_y) - size.gap_y
-    edges = "".join(_edges(line, spots, size) for line in lines)
-    make = _node if size is NODE else _dot
-    nodes = "".join(make(line, *spots[line.key]) for line in lines)
+    bottoms: dict[str, int] = {}
+    top = MARGIN
+    for start in range(0, len(columns), in_band):
+        band = columns[start : start + in_band]
+        tallest = max(map(len, band))
+        for place, column in enumerate(band):
+            first = top + (tallest - len(column)) * step_y // 2
+            for index, key in enumerate(column):
+                spots[key] = (MARGIN + place * step_x, first + index * step_y)
+                bottoms[key] = top + tallest * step_y
+        top += tallest * step_y + size.gap_y
+    edges = {
+        (need, key): _edge(spots[need], spots[key], bottoms[need], bottoms[key], size)
+        for key, before in structure
+        for need in before
+        if need in spots
+    }
+    width = 2 * MARGIN + min(len(columns), in_band) * step_x - size.gap_x
+    return Layout(spots, edges, max(width, 2 * MARGIN), max(top - 2 * size.gap_y, 0) + MARGIN)
+
+
+def _columns(layer: list[str], most: int) -> list[list[str]]:
+    count = -(-len(layer) // most)
+    each = -(-len(layer) // count)
+    return [layer[start : start + each] for start in range(0, len(layer), each)]
+
+
+def _edge(frm: tuple[int, int], to: tuple[int, int], from_band: int, to_band: int, size: Size) -> str:
+    """A curve to a later column; to a later band, a line through the gaps between columns and bands."""
+    from_x, from_y = frm[0] + size.width, frm[1] + size.height // 2
+    x, y = to[0], to[1] + size.height // 2
+    if from_band == to_band and x > from_x:
+        bend = min(size.gap_x, x - from_x) // 2
+        return f"M{from_x} {from_y}C{from_x + bend} {from_y} {x - bend} {y} {x} {y}"
+    turn = min(TURN, size.gap_x // 2)
+    out, into, gutter = from_x + turn, x - turn, from_band - size.gap_y // 4
+    return f"M{from_x} {from_y}H{out}V{gutter}H{into}V{y}H{x}"
+
+
+# --- the critical path ----------------------------------------------------------------------------------------
+
+
+def took(line: StepLine) -> float:
+    """Seconds that a step has run, as far as is known."""
+    if line.took is not None:
+        return line.took
+    if line.since and not line.is_queued:
+        return max(0.0, (line.now - line.since).total_seconds())
+    return 0.0
+
+
+def critical_path(lines: Sequence[StepLine]) -> tuple[list[StepLine], float]:
+    """The chain of needs whose steps ran longest together, and how long; nothing while nothing has run."""
+    by_key = {line.key: line for line in lines}
+    ends: dict[str, float] = {}
+    before: dict[str, str] = {}
+    for line in lines:
+        last = max((need for need in line.needs if need in ends), key=ends.__getitem__, default="")
+        ends[line.key] = took(line) + ends.get(last, 0.0)
+        before[line.key] = last
+    key = max(ends, key=ends.__getitem__, default="")
+    total = ends.get(key, 0.0)
+    chain: list[StepLine] = []
+    while key and total:
+        chain.append(by_key[key])
+        key = before[key]
+    return chain[::-1], total
+
+
+# --- SVG ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drawing:
+    svg: SafeString
+    caption: str
+
+
+_drawn: dict[tuple[tuple[str, str], ...], Drawing] = {}  # of runs whose steps stand still
+DRAWN_KEPT = 16
+
+
+def drawn(lines: Sequence[StepLine]) -> Drawing:
+    """The SVG and its sentence; those of a run that stands still are made once."""
+    told = tuple([(line.seal, line.status_word) for line in lines])
+    made = _drawn.get(told)
+    if made is None:
+        made = Drawing(draw(lines), caption(lines))
+        if all(seal and word != "Running" for seal, word in told):  # else it changes with the time
+            if len(_drawn) >= DRAWN_KEPT:
+                _drawn.clear()
+            _drawn[told] = made
+    return made
+
+
+def draw(lines: Sequence[StepLine]) -> SafeString:
+    """The SVG of a workflow's steps. Screen readers get words instead (see `describe`)."""
+    size = next(size for size in (NODE, CHIP, DOT) if len(lines) <= size.up_to)
+    made = layout(tuple((line.key, tuple(line.needs)) for line in lines), size)
+    chain, _total = critical_path(lines)
+    bold = {line.key for line in chain} if len(chain) < len(lines) else set()
+    pairs = {(a.key, b.key) for a, b in pairwise(chain)} if bold else set()
+    plain = "".join(path for pair, path in made.edges.items() if pair not in pairs)
+    thick = "".join(made.edges[pair] for pair in pairs if pair in made.edges)
+    longest = max((took(line) for line in lines), default=0.0)
+    make = {NODE: _node, CHIP: _chip, DOT: _dot}[size]
+    nodes = "".join(make(line, *made.spots[line.key], line.key in bold, longest) for line in lines)
     return mark_safe(
-        f'<svg class="graph" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
-        f'<path class="edges" d="{edges}"/>{nodes}</svg>'
+        f'<svg class="graph" viewBox="0 0 {made.width} {made.height}" width="{made.width}" height="{made.height}"'
+        f' aria-hidden="true"><path class="edges" d="{plain}"/><path class="edges critical" d="{thick}"/>{nodes}</svg>'
     )
 
 
-def _edges(line: StepLine, spots: dict[str, tuple[int, int]], size: Size) -> str:
-    """Curves from the needs of a step to it, as pieces of one path."""
-    x, y = spots[line.key]
-    end = y + size.height // 2
-    pieces = []
-    for need in line.needs:
-        if need in spots:
-            from_x, from_y = spots[need][0] + size.width, spots[need][1] + size.height // 2
-            bend = min(size.gap_x, x - from_x) // 2
-            pieces.append(f"M{from_x} {from_y}C{from_x + bend} {from_y} {x - bend} {end} {x} {end}")
-    return "".join(pieces)
-
-
-def _node(line: StepLine, x: int, y: int) -> str:
+def _node(line: StepLine, x: int, y: int, bold: bool, longest: float) -> str:
     title = ui.printable(line.title)
     label = title if len(title) <= LABEL else title[: LABEL - 1].rstrip() + "…"
+    running = line.since is not None and line.took is None and not line.is_queued
+    since = f' data-since="{line.since.isoformat()}"' if running and line.since else ""
+    time = ui.duration(took(line)) if running or line.took is not None else ""
     return (
-        f"{_link(line)}"
+        f"{_link(line, bold)}"
         f'<rect x="{x}" y="{y}" width="{NODE.width}" height="{NODE.height}" rx="6"/>'
-        f'<use href="#s-{line.status}" x="{x + 9}" y="{y + 10}" width="14" height="14"/>'
-        f'<text x="{x + 29}" y="{y + 21}">{escape(label)}</text></a>'
+        f'<use href="#s-{line.status}" x="{x + 9}" y="{y + 14}" width="14" height="14"/>'
+        f'<text x="{x + 30}" y="{y + (18 if time else 25)}">{escape(label)}</text>'
+        f'<text class="took" x="{x + 30}" y="{y + 33}"{since}>{time}</text></a>'
     )
 
 
-def _dot(line: StepLine, x: int, y: int) -> str:
-    return f'{_link(line)}<rect x="{x}" y="{y}" width="{DOT.width}" height="{DOT.height}" rx="3"/></a>'
-
-
-def _link(line: StepLine) -> str:
+def _chip(line: StepLine, x: int, y: int, bold: bool, longest: float) -> str:
+    bar = round((CHIP.width - 8) * took(line) / longest) if longest else 0
+    shown = (
+        f'<rect class="bar" x="{x + 4}" y="{y + CHIP.height - 5}" width="{bar}" height="2"/>' if bar else ""
+    )
     return (
-        f'<a class="node" href="#step-{line.pk}" tabindex="-1" data-status="{line.status}">'
-        f"<title>{line.position} {line.shown}: {line.status_word}</title>"
+        f"{_link(line, bold)}"
+        f'<rect x="{x}" y="{y}" width="{CHIP.width}" height="{CHIP.height}" rx="5"/>'
+        f'<use href="#s-{line.status}" x="{x + 6}" y="{y + 6}" width="12" height="12"/>'
+        f'<text x="{x + 22}" y="{y + 16}">{line.position}</text>{shown}</a>'
     )
+
+
+def _dot(line: StepLine, x: int, y: int, bold: bool, longest: float) -> str:
+    return f'{_link(line, bold)}<rect x="{x}" y="{y}" width="{DOT.width}" height="{DOT.height}" rx="3"/></a>'
+
+
+def _link(line: StepLine, bold: bool) -> str:
+    time = f", {ui.duration(line.took)}" if line.took is not None else ""
+    return (
+        f'<a class="node{" critical" if bold else ""}" href="#step-{line.pk}" tabindex="-1"'
+        f' data-status="{line.status}"><title>{line.position} {line.shown}{time}: {line.status_word}</title>'
+    )
+
+
+# --- words ----------------------------------------------------------------------------------------------------
 
 
 def describe(lines: Sequence[StepLine]) -> list[str]:
-    """The drawing in words: each step with what it comes after."""
+    """The drawing in words: each step with what it comes after, its state, and how long it ran."""
     place = {line.key: line.position for line in lines}
     said = []
     for line in lines:
         before = [str(place[need]) for need in line.needs if need in place]
         after = f"after {', '.join(before)}" if before else "comes first"
-        said.append(f"{line.position} {ui.printable(line.title)}, {line.status_word}, {after}")
+        time = f", ran {ui.duration(line.took)}" if line.took is not None else ""
+        said.append(f"{line.position} {ui.printable(line.title)}, {line.status_word}, {after}{time}")
     return said
+
+
+def caption(lines: Sequence[StepLine]) -> str:
+    """One sentence about the whole drawing."""
+    stages = len(layers([(line.key, line.needs) for line in lines]))
+    said = f"{len(lines):,} step{'s' if len(lines) != 1 else ''}"
+    if stages != len(lines):
+        said += f" in {stages} stages"
+    chain, total = critical_path(lines)
+    if not chain:
+        return said
+    through = [str(line.position) for line in chain]
+    if len(through) == len(lines):
+        return f"{said}, one after the other: {ui.duration(total)}"
+    named = " → ".join(through if len(through) <= 8 else [*through[:4], "…", *through[-3:]])
+    return f"{said}. Critical path {ui.duration(total)}: {named}"

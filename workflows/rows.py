@@ -13,37 +13,43 @@ from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
 from nyxcore.states import Reason, Status
-from workflows.pages import StepLine
+from workflows.lines import SHARED, StepLine
 
 
 def pills(lines: Iterable[StepLine], current: int = 0) -> SafeString:
     """The strip of step pills; the page moves `aria-current` on as one scrolls."""
-    return mark_safe("".join(_pill(line, line.pk == current) for line in lines))
+    return mark_safe("".join([_pill(line, line.pk == current) for line in lines]))
 
 
 def _pill(line: StepLine, current: bool) -> str:
+    if line.pill and not current:
+        return line.pill
     title = line.shown
     here = ' aria-current="true"' if current else ""
-    return (
+    made = (
         f'<a class="step-pill" href="#step-{line.pk}" data-status="{line.status}" title="{title}"{here}>'
         f"{ui.status_icon(line.status)}<span>{title}</span>"
         f'<span class="vh"> {escape(line.status_word)}</span></a>'
     )
+    if line.status in SHARED and not current:
+        line.pill = made
+    return made
 
 
 def summary(line: StepLine) -> SafeString:
-    """The one line of a closed step: all that decides whether to open it."""
-    parts = [
-        f'<span class="step-no">{line.position}</span>',
-        f'<h2 class="step-title">{line.shown}</h2>',
-        ui.status_badge(line.status, line.status_word),
-        f'<span class="step-remark">{_remark(line)}</span>',
-        f'<span class="step-model">{escape(short_model(line.model))}</span>',
-        f'<span class="step-tokens">{_tokens(line)}</span>',
-        f'<span class="step-time">{_time(line)}</span>',
-        f'<span class="step-cost">{_cost(line)}</span>',
-    ]
-    return mark_safe("".join(parts))
+    """The one line of a closed step: all that decides whether to open it. What it does not know takes no place."""
+    told = (
+        ("remark", _remark(line)),
+        ("model", escape(short_model(line.model))),
+        ("tokens", _tokens(line)),
+        ("time", _time(line)),
+        ("cost", _cost(line)),
+    )
+    facts = "".join([f'<span class="step-{name}">{said}</span>' for name, said in told if said])
+    return mark_safe(
+        f'<span class="step-no">{line.position}</span><h2 class="step-title">{line.shown}</h2>'
+        f"{ui.status_badge(line.status, line.status_word)}{facts}"
+    )
 
 
 def article(line: StepLine, *, body: str = "", remedies: str = "", opened: bool = False) -> SafeString:
@@ -56,9 +62,16 @@ def article(line: StepLine, *, body: str = "", remedies: str = "", opened: bool 
         f' data-status="{line.status}" data-word="{line.status_word}">'
         f'<details class="step" id="{dom_id}" data-status="{line.status}"{" open" if opened else ""}>'
         f"<summary>{summary(line)}</summary>{body or no_body}</details>{remedies}"
-        f'<a class="own-page" href="{url}" aria-label="Step {line.position} on its own page"'
-        f' title="On its own page">{_LINK}</a></article>'
+        f'<a class="own-page" href="{url}" aria-label="Step {line.position} on its own page"></a></article>'
     )
+
+
+def closed(line: StepLine) -> str:
+    """A closed step without remedies. Lines that several requests share keep theirs."""
+    made = article(line)
+    if line.status in SHARED:
+        line.html = str(made)
+    return made
 
 
 def remedies(line: StepLine, csrf: str, *, opened: bool = False) -> SafeString:
@@ -112,9 +125,6 @@ class _Poster:
 def _open_link(line: StepLine, label: str) -> str:
     about = f'<span class="vh"> on step {line.position}</span>'
     return f'<a class="button small primary" href="#{line.dom_id}">{label}{about}</a>'
-
-
-_LINK = '<svg class="icon" aria-hidden="true"><use href="#i-link"/></svg>'
 
 
 def short_model(model: str) -> str:

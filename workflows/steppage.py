@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 from nyxcore.states import NEXT_ACTION, Reason, Status
 from workflows import forms, requests
 from workflows.kinds import KINDS
+from workflows.lines import StepLine
 from workflows.models import Step, StepAttempt, Workflow
-from workflows.pages import StepLine
 
 S = Status
 ATTEMPTS_SHOWN = 50

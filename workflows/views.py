@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -31,7 +31,7 @@ from nyxcore import health, llm, ui
 from nyxcore.access import signed_in
 from nyxcore.llm import models as registry
 from nyxcore.states import OPEN_ATTEMPT, WORKFLOW_EDGES, Status
-from workflows import pages, recovery, rows, steppage
+from workflows import drawing, find, lines, pages, recovery, rows, steppage, timeline
 from workflows.forms import RemedyForm
 from workflows.models import Step, StepAttempt, Workflow
 
@@ -138,7 +138,7 @@ def _query(status: str, q: str, page: int = 1) -> str:
 
 def load_run(workflow: Workflow) -> pages.Run:
     now = timezone.now()
-    return pages.Run(workflow, pages.step_lines(workflow.pk, now=now), now)
+    return pages.Run(workflow, lines.step_lines(workflow.pk, now=now), now)
 
 
 @signed_in
@@ -146,7 +146,11 @@ def load_run(workflow: Workflow) -> pages.Run:
 @never_cache
 @vary_on_headers("HX-Request")
 def workflow_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """The page of a run; `part` is one of its fragments: run (header, banner), nav, pipeline."""
+    """The page of a run; `part` is one of its fragments.
+
+    run: header and banner; nav: the bar; pipeline: drawing and steps; drawing (`view`: graph, timeline, words);
+    find: how often `q` occurs in each step, as JSON. `open` names the steps that come open.
+    """
     asked_at = time.time()
     workflow = get_workflow(request, pk)
     part = request.GET.get("part", "")
@@ -159,6 +163,11 @@ def workflow_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context = run_context(run)
     if part == "nav":
         return render(request, "workflows/_nav.html", context)
+    if part == "find":
+        return JsonResponse({"hits": find.hits(workflow.pk, request.GET.get("q", ""))})
+    context["drawing"] = drawn(request, run)
+    if part == "drawing":
+        return render(request, "workflows/_drawing.html", context)
     context["articles"] = articles(request, run, opened=_asked_open(request, run))
     if part == "pipeline":
         return render(request, "workflows/_pipeline.html", context)
@@ -167,12 +176,35 @@ def workflow_detail(request: HttpRequest, pk: int) -> HttpResponse:
     )
 
 
+NAMED_AT_MOST = 20  # steps whose bodies come with a page that names them
+STEP_FILTERS = (
+    ("", "All steps"), ("needs", "Needs attention"), ("left", "Left to do"),
+    *((status.value, status.label) for status in Status if status != Status.PAUSED),
+)  # fmt: skip
+VIEWS = (("graph", "Graph"), ("timeline", "Timeline"), ("words", "Words"))
+
+
+def drawn(request: HttpRequest, run: pages.Run) -> dict[str, Any]:
+    """The drawing in the form that the address asks for."""
+    view = request.GET.get("view", "")
+    view = view if view in dict(VIEWS) else "graph"
+    made: dict[str, Any] = {"view": view, "views": VIEWS}
+    if view == "words":
+        made["words"] = drawing.describe(run.lines)
+    elif view == "timeline":
+        made["svg"] = timeline.draw(run.workflow.pk, run.lines, run.now)
+    else:
+        graph = drawing.drawn(run.lines)
+        return made | {"svg": graph.svg, "caption": graph.caption}
+    return made | {"caption": drawing.caption(run.lines)}
+
+
 def run_context(run: pages.Run, refused: str = "") -> dict[str, Any]:
     """What header and banner need. Whether a worker lives matters only while something waits for one."""
     return {
         "run": run, "section": "workflows", "practice": llm.is_practice(), "refused": refused,
         "no_worker": health.no_worker_since() if run.queued else None,
-        "default_model": registry.default_model() or "none",
+        "default_model": registry.default_model() or "none", "step_filters": STEP_FILTERS,
     }  # fmt: skip
 
 
@@ -192,26 +224,32 @@ def live_context(request: HttpRequest, workflow: Workflow, asked_at: float) -> d
 
 
 def _asked_open(request: HttpRequest, run: pages.Run) -> set[int]:
-    """The steps to open: those the page names when it is refreshed, else those worth a look."""
-    if "open" not in request.GET:
+    """The steps to open: those that the address names (or the page when it is refreshed), else those worth a look."""
+    asked = request.GET.get("open")
+    if asked is None:
         return run.opened()
-    named = {int(word) for word in request.GET["open"].split(",") if word.isascii() and word.isdecimal()}
-    return {line.pk for line in run.lines if line.pk in named}
+    named = {int(word) for word in re.split("[.,]", asked) if word.isascii() and word.isdecimal()}
+    found = [line.pk for line in run.lines if line.pk in named]
+    # What a script opens comes as it is seen; a page whose bodies are there already wants them all back.
+    return set(found if request.GET.get("part") else found[:NAMED_AT_MOST])
 
 
-def articles(request: HttpRequest, run: pages.Run, opened: set[int]) -> Sequence[SafeString]:
+def articles(request: HttpRequest, run: pages.Run, opened: set[int]) -> SafeString:
     """The steps of a page; only the few open ones are read and rendered whole."""
     csrf = get_token(request)
     full = Step.objects.select_related("workflow").in_bulk(list(opened)) if opened else {}
-    made = []
+    made: list[str] = []
     for line in run.lines:
-        body = ""
         if line.pk in full:
             page = steppage.load(full[line.pk], line, now=run.now)
             body = steppage.body(page, run.workflow, request)
-        remedies = rows.remedies(line, csrf) if line.needs_a_person else ""
-        made.append(rows.article(line, body=body, remedies=remedies, opened=bool(body)))
-    return made
+            remedies = rows.remedies(line, csrf) if line.needs_a_person else ""
+            made.append(rows.article(line, body=body, remedies=remedies, opened=True))
+        elif line.needs_a_person:
+            made.append(rows.article(line, remedies=rows.remedies(line, csrf)))
+        else:
+            made.append(line.html or rows.closed(line))
+    return mark_safe("".join(made))
 
 
 @signed_in
@@ -220,7 +258,7 @@ def articles(request: HttpRequest, run: pages.Run, opened: set[int]) -> Sequence
 def workflow_state(request: HttpRequest, pk: int) -> JsonResponse:
     """Versions and states of all rows of the run (with `step`, of that one and the run): what pages compare."""
     workflow = get_object_or_404(_of(request).only("pk", "version", "status"), pk=pk)
-    live = pages.live_rows(workflow)
+    live = lines.live_rows(workflow)
     only = request.GET.get("step")
     if only:
         live = {name: row for name, row in live.items() if name in (workflow.dom_id, f"step-{only}")}
@@ -273,7 +311,7 @@ def render_step(
 ) -> HttpResponse:
     """A step's fragment, with what was refused or the form that came back."""
     now = timezone.now()
-    line = pages.step_line(row.workflow_id, row.pk, now=now)
+    line = lines.step_line(row.workflow_id, row.pk, now=now)
     body: str = ""
     if opened:
         page = steppage.load(row, line, now=now)
@@ -282,9 +320,9 @@ def render_step(
     return HttpResponse(rows.article(line, body=body, remedies=remedies, opened=opened), status=status)
 
 
-def _body(request: HttpRequest, row: Step) -> tuple[pages.StepLine, SafeString, datetime]:
+def _body(request: HttpRequest, row: Step) -> tuple[lines.StepLine, SafeString, datetime]:
     now = timezone.now()
-    line = pages.step_line(row.workflow_id, row.pk, now=now)
+    line = lines.step_line(row.workflow_id, row.pk, now=now)
     page = steppage.load(row, line, now=now, raw="raw" in request.GET)
     return line, steppage.body(page, row.workflow, request), now
 

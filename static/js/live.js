@@ -263,7 +263,7 @@ class Live {
       this.polled = true;
       this.open = Boolean(state.open);
       this.fragments.forgive();
-      for (const [id, [version]] of Object.entries(state.rows)) this.fragments.see(id, version);
+      this.fragments.seeAll(Object.entries(state.rows).map(([id, [version]]) => [id, version]));
       document.dispatchEvent(new CustomEvent("nyx:state", { detail: state }));
       return true;
     } catch (error) {

@@ -2,7 +2,10 @@
  * The page of a run: opening and closing steps, moving between them, and keeping all that while fragments are
  * replaced. live.js says when something is new; what a person has opened, typed or focused stays as it is.
  */
+import * as address from "./page-address.js";
 import { Choices } from "./page-choices.js";
+import { Find } from "./page-find.js";
+import { sawStatus } from "./page-notice.js";
 import { keepInPlace } from "./page-swap.js";
 
 const main = document.getElementById("live");
@@ -59,12 +62,41 @@ function choose(step, open) {
   choices.set(step.id, open);
   byThemselves.delete(step.id);
   setOpen(step, open);
+  tellOpen();
 }
 
 function chooseAll(open) {
   choices.setAll(open);
   byThemselves.clear();
   for (const row of rows()) setOpen(stepOf(row), open);
+  tellOpen();
+}
+
+const IN_ADDRESS = 100; // opened steps; a longer address breaks in some mail
+let telling = 0;
+
+/** The address names what is open: all but some, some, or none. */
+function tellOpen() {
+  if (!document.getElementById("pipeline") || telling) return;
+  telling = setTimeout(() => {
+    telling = 0;
+    const named = (wanted) => rows().map(stepOf).filter((step) => step.open === wanted).map((step) => step.id.slice(5)).slice(0, IN_ADDRESS).join(".");
+    if (choices.all) address.write({ open: "all", shut: named(false) });
+    else address.write({ open: named(true) || "none", shut: null });
+  }, 50);
+}
+
+/** What the address says about open steps is a choice, and a newer one than what this browser remembers. */
+function adoptAddress() {
+  const open = address.read("open");
+  if (open === null || !document.getElementById("pipeline")) return;
+  const named = new Set((open === "all" ? (address.read("shut") ?? "") : open).split(".").map((pk) => `step-${pk}`));
+  choices.all = open === "all" ? true : undefined;
+  choices.single.clear();
+  for (const step of rows().map(stepOf)) {
+    if (open === "all" ? named.has(step.id) : named.has(step.id) || step.open) choices.single.set(step.id, open !== "all" && named.has(step.id));
+  }
+  choices.save();
 }
 
 /** Bring a step (new on the page, or newly fetched) to what was chosen, or to what its state suggests. */
@@ -93,6 +125,7 @@ function outOfSight(row) {
 function goTo(id, { open = true, focus = true } = {}) {
   const step = document.getElementById(id);
   if (!step?.classList.contains("step")) return false;
+  if (step.closest(".step-row").hidden) find.clear();
   if (open) choose(step, true);
   step.closest(".step-row").scrollIntoView({ behavior: smooth(), block: "start" });
   if (focus) step.querySelector("summary").focus({ preventScroll: true });
@@ -151,7 +184,7 @@ function current() {
 }
 
 function move(by, wanted = () => true) {
-  const all = rows();
+  const all = rows().filter((row) => !row.hidden || wanted === needsAPerson);
   const here = all.indexOf(current());
   for (let n = 1; n <= all.length; n += 1) {
     const index = wanted === always ? here + by * n : (here + by * n + all.length) % all.length;
@@ -165,6 +198,16 @@ function move(by, wanted = () => true) {
 const always = () => true;
 const NEEDS_A_PERSON = new Set(["failed", "cut_off", "waiting"]);
 const needsAPerson = (row) => NEEDS_A_PERSON.has(row.dataset.status);
+
+/** The button to the next step that needs somebody says how many there are. */
+function countNeeds() {
+  const button = document.getElementById("next-needed");
+  if (!button) return;
+  const count = document.querySelectorAll(':is([data-status="failed"], [data-status="cut_off"], [data-status="waiting"]).step-row').length;
+  button.hidden = count === 0;
+  const said = button.querySelector("b");
+  if (said.textContent !== String(count)) said.textContent = count;
+}
 
 // --- following ----------------------------------------------------------------------------------------------------
 
@@ -187,10 +230,11 @@ function followNow(stream = null) {
 // --- what live.js brings ------------------------------------------------------------------------------------------
 
 /** Pill and drawing show the same status as their step. */
-function mirror(row) {
+function mirror(row, links = document.querySelectorAll(`a[href="#${CSS.escape(stepOf(row).id)}"][data-status]`)) {
   const { status, word } = row.dataset;
-  for (const link of document.querySelectorAll(`a[href="#${CSS.escape(stepOf(row).id)}"][data-status]`)) {
+  for (const link of links) {
     if (link.dataset.status !== status) {
+      soonDrawing();
       link.dataset.status = status;
       link.querySelector("use")?.setAttribute("href", `#s-${status}`);
     }
@@ -208,19 +252,62 @@ function showRun() {
   const icon = document.getElementById("favicon");
   const href = `${icon.dataset.base}${run.dataset.status}.svg`;
   if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
+  sawStatus(run.dataset.status, run.dataset.title);
 }
 
+// --- the drawing --------------------------------------------------------------------------------------------------
+
+let drawingTimer = 0;
+
+/** Durations and the critical path change when a step has ended: fetch the drawing anew, at most every 2 s. */
+function soonDrawing() {
+  drawingTimer ||= setTimeout(() => {
+    drawingTimer = 0;
+    loadDrawing(document.getElementById("drawing")?.dataset.view);
+  }, 2_000);
+}
+
+async function loadDrawing(view) {
+  const old = document.getElementById("drawing");
+  if (!old) return;
+  try {
+    const answer = await fetch(`${old.dataset.src}&view=${encodeURIComponent(view)}`, { headers: { "HX-Request": "true", "X-Live": "1" } });
+    if (!answer.ok) return;
+    const holder = document.createElement("template");
+    holder.innerHTML = await answer.text();
+    const fresh = holder.content.firstElementChild;
+    if (fresh?.id !== "drawing" || !old.isConnected) return;
+    const [from, focused] = [old.querySelector(".drawing"), old.contains(document.activeElement) ? document.activeElement.dataset.view : null];
+    const scrolled = view === old.dataset.view ? [from.scrollLeft, from.scrollTop] : null;
+    old.replaceWith(fresh);
+    if (scrolled) fresh.querySelector(".drawing").scrollTo({ left: scrolled[0], top: scrolled[1], behavior: "instant" });
+    if (focused) fresh.querySelector(`.switch [data-view="${focused}"]`)?.focus({ preventScroll: true });
+    find.apply();
+  } catch (error) {
+    console.warn(error); // it comes with the next change
+  }
+}
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("#drawing .switch a");
+  if (!link || event.metaKey || event.ctrlKey) return;
+  event.preventDefault();
+  address.write({ view: link.dataset.view === "graph" ? null : link.dataset.view });
+  loadDrawing(link.dataset.view);
+});
+
 /** The header counts over all rows, so it changes with each of them; a row that is not here asks for the whole. */
-function hear(id, version, status) {
+function hear(id, version, status, shown = document.querySelector(`[data-live-id="${CSS.escape(id)}"]`)) {
   if (version <= (heard.get(id)?.[0] ?? -1)) return;
   const first = !heard.has(id);
   heard.set(id, [version, status]);
-  if (!document.querySelector(`[data-live-id="${CSS.escape(id)}"]`)) soonWhole();
-  else if (!first || Number(document.querySelector(`[data-live-id="${CSS.escape(id)}"]`).dataset.version) < version) soonRun();
+  if (!shown) soonWhole();
+  else if (!first || Number(shown.dataset.version) < version) soonRun();
 }
 document.addEventListener("nyx:hint", ({ detail }) => hear(detail.id, detail.version, detail.status));
 document.addEventListener("nyx:state", ({ detail }) => {
-  for (const [id, [version, status]] of Object.entries(detail.rows)) hear(id, version, status);
+  // One walk for all of them: a look through the page for each of 1,000 rows would hold it up.
+  const shown = new Map([...document.querySelectorAll("[data-live-id]")].map((element) => [element.dataset.liveId, element]));
+  for (const [id, [version, status]] of Object.entries(detail.rows)) hear(id, version, status, shown.get(id) ?? null);
 });
 
 let runTimer = 0;
@@ -267,13 +354,18 @@ document.body.addEventListener("htmx:configRequest", (event) => {
 document.body.addEventListener("htmx:configRequest", (event) => {
   const { target, parameters, path } = event.detail;
   if (target?.id !== "pipeline" || !path.includes("part=pipeline")) return;
+  parameters.view = document.getElementById("drawing").dataset.view;
   parameters.open = rows().map(stepOf).filter((step) => step.open && !step.querySelector("[data-load]")).map((step) => step.id.slice(5)).join(",");
 });
 
 keepInPlace((fresh) => {
-  for (const row of fresh.matches(".step-row") ? [fresh] : fresh.querySelectorAll(".step-row")) {
-    adopt(row);
-    mirror(row);
+  if (fresh.matches(".step-row")) {
+    adopt(fresh);
+    mirror(fresh);
+  } else adoptAll(fresh);
+  if (fresh.id !== "run") {
+    countNeeds();
+    find.changed();
   }
   if (fresh.id === "run") {
     runShownAt = Date.now();
@@ -281,6 +373,18 @@ keepInPlace((fresh) => {
   }
   if (follow) followNow();
 });
+
+function adoptAll(fresh) {
+  const links = new Map();
+  for (const link of document.querySelectorAll(".step-pill, a.node")) {
+    const id = link.getAttribute("href").slice(1);
+    links.set(id, [...(links.get(id) ?? []), link]);
+  }
+  for (const row of fresh.querySelectorAll(".step-row")) {
+    adopt(row);
+    mirror(row, links.get(stepOf(row).id) ?? []);
+  }
+}
 
 document.addEventListener("nyx:text", (event) => {
   if (follow) followNow(event.target);
@@ -294,6 +398,7 @@ document.addEventListener("click", (event) => {
   if (step?.classList.contains("step") && !event.target.closest("a, button")) {
     choices.set(step.id, !step.open); // the browser toggles it right after this
     byThemselves.delete(step.id);
+    tellOpen();
     return;
   }
   const link = event.target.closest('a[href^="#step-"]');
@@ -323,8 +428,10 @@ function loadSettings(panel) {
 window.addEventListener("popstate", () => goTo(location.hash.slice(1), { focus: false }));
 window.addEventListener("hashchange", () => goTo(location.hash.slice(1)));
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("#expand-all, #collapse-all, #follow");
+  const button = event.target.closest("#expand-all, #collapse-all, #follow, #next-needed, #show-keys");
   if (button?.id === "follow") setFollow(!follow);
+  else if (button?.id === "next-needed") move(1, needsAPerson);
+  else if (button?.id === "show-keys") document.getElementById("keys")?.showModal();
   else if (button) chooseAll(button.id === "expand-all");
 });
 for (const name of ["wheel", "touchmove"]) {
@@ -347,7 +454,7 @@ const KEYS = {
   k: () => move(-1, always),
   n: () => move(1, needsAPerson),
   l: () => setFollow(!follow),
-  "/": () => document.querySelector('input[type="search"]')?.focus(),
+  "/": () => find.open(),
   "?": () => document.getElementById("keys")?.showModal(),
 };
 document.addEventListener("keydown", (event) => {
@@ -370,7 +477,9 @@ function measureBar() {
   new ResizeObserver(() => bar() && put()).observe(bar());
 }
 
+const find = new Find(goTo);
 if (bar()) measureBar();
+adoptAddress();
 choices.forEach((id, open) => {
   const step = document.getElementById(id);
   if (step) setOpen(step, open);
@@ -380,11 +489,24 @@ for (const step of document.querySelectorAll("details.step[open]")) {
   wantBody(step);
   if (choices.get(step.id) === undefined && step.dataset.status === "running") byThemselves.add(step.id);
 }
+countNeeds();
+showRun();
 if (location.hash.startsWith("#step-")) {
   goTo(location.hash.slice(1));
   // The browser's own jump to the address comes later, and takes the focus away.
   if (document.readyState !== "complete") addEventListener("load", () => setTimeout(() => goTo(location.hash.slice(1))));
 } else if (marked === null) {
   const here = strip()?.querySelector("[aria-current]");
-  if (here) markPill(here.hash.slice(1));
+  if (here) begin(here.hash.slice(1));
+}
+
+/** The page begins at the step that runs or needs somebody, if that would be out of sight; a reload stays where it was. */
+function begin(id) {
+  markPill(id);
+  const row = document.getElementById(id)?.closest(".step-row");
+  const [visit] = performance.getEntriesByType("navigation");
+  if (!row || row.hidden || row.dataset.status === "completed" || visit?.type !== "navigate") return;
+  if (row.getBoundingClientRect().top < innerHeight * 0.7) return;
+  mark(id);
+  row.scrollIntoView({ behavior: "instant", block: "start" });
 }

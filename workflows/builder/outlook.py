@@ -20,7 +20,7 @@ from nyxcore.states import Status
 from workflows import drawing, prompts
 from workflows.builder.draft import Draft
 from workflows.kinds import KINDS
-from workflows.pages import StepLine
+from workflows.lines import StepLine
 from workflows.prompts import PromptError, StepOutput
 from workflows.specs import StepSpec, WorkflowSpec
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from django import template
 from django.utils.safestring import SafeString
 
-from workflows import drawing, rows
-from workflows.pages import StepLine
+from workflows import rows
+from workflows.lines import StepLine
 
 register = template.Library()
 
@@ -18,11 +18,6 @@ register.filter("short_model", rows.short_model)
 @register.simple_tag
 def step_pills(lines: Sequence[StepLine], current: StepLine | None = None) -> SafeString:
     return rows.pills(lines, current.pk if current else 0)
-
-
-@register.simple_tag
-def step_graph(lines: Sequence[StepLine]) -> SafeString:
-    return drawing.draw(lines)
 
 
 @register.simple_tag
