@@ -15,7 +15,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from nyxcore.access import signed_in
-from workflows import services
+from nyxcore.llm import models as registry
+from workflows import limits, services
 from workflows.forms import ApproveForm, RemedyForm, RetryForm, SendBackForm, SettingsForm, SkipForm
 from workflows.models import Step, Workflow
 from workflows.views import get_step, get_workflow, load_run, render_run, render_step
@@ -37,13 +38,18 @@ def _is_htmx(request: HttpRequest) -> bool:
 def workflow_verb(request: HttpRequest, pk: int, verb: str) -> HttpResponseBase:
     """Start, pause, resume or cancel a run."""
     workflow = get_workflow(request, pk)
+    return act_on_run(request, workflow, lambda: VERBS[verb](workflow, by=request.user))
+
+
+def act_on_run(request: HttpRequest, workflow: Workflow, act: Callable[[], Any]) -> HttpResponseBase:
+    """Act, then show the head of the run as it is now; what the state does not allow is 409."""
     try:
-        VERBS[verb](workflow, by=request.user)
+        act()
     except services.Refused as error:
         return _refuse_run(request, workflow, str(error))
     if not _is_htmx(request):
         return redirect(workflow)
-    return render_run(request, load_run(get_workflow(request, pk)))
+    return render_run(request, load_run(get_workflow(request, workflow.pk)))
 
 
 def _refuse_run(request: HttpRequest, workflow: Workflow, sentence: str) -> HttpResponse:
@@ -60,7 +66,10 @@ def workflow_settings(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The settings of a run, for its panel or as a page."""
     workflow = get_workflow(request, pk)
     form = _settings_form(workflow, request.POST if request.method == "POST" else None)
-    context: dict[str, Any] = {"workflow": workflow, "form": form, "section": "workflows"}
+    context: dict[str, Any] = {
+        "workflow": workflow, "form": form, "section": "workflows",
+        "default_model": registry.default_model() or "none",
+    }  # fmt: skip
     status = 200
     if request.method == "POST" and form.is_valid():
         try:
@@ -83,7 +92,8 @@ def _settings_form(workflow: Workflow, data: Any = None) -> SettingsForm:
     steps = Step.objects.filter(workflow=workflow).only(
         "workflow", "position", "key", "title", "kind", "status", "config"
     )
-    return SettingsForm(workflow, list(steps.order_by("position")), data)
+    past = limits.measure(workflow.template_slug) if workflow.template_slug else []
+    return SettingsForm(workflow, list(steps.order_by("position")), data, past)
 
 
 # --- one step -------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from django.forms.boundfield import BoundField
 
 from nyxcore import ui
 from nyxcore.llm import models as registry
+from nyxcore.states import Reason
 from workflows import services, specs
+from workflows.limits import Fit
 from workflows.models import OnCutOff, Step, Workflow
 from workflows.specs import InputField, Problem, WorkflowSpec
 
@@ -113,6 +115,7 @@ class RemedyForm(forms.Form):
     title = ""
     button = ""
     primary = False
+    opened = False  # stands open, since it is what helps
 
     def short_fields(self) -> list[BoundField]:
         """Those that fit beside each other in one row."""
@@ -149,6 +152,8 @@ class RetryForm(RemedyForm):
         self.fields["model"].choices = model_choices(empty=empty, current=[self.was["model"]])  # type: ignore[attr-defined]
         efforts = [("", "The model's own")] + [(effort, effort) for effort in registry.EFFORTS]
         self.fields["effort"].choices = efforts  # type: ignore[attr-defined]
+        if step.reason == Reason.CUT_THINKING:
+            self.fields["effort"].help_text = "A lower one leaves more of the room for the answer."
         limit = self._limit(str(self.was["model"]))
         if limit:
             self.fields["max_tokens"].help_text = f"Up to {limit:,} with this model."
@@ -227,20 +232,26 @@ class StepRow:
 
     position: int
     title: str
+    busy: bool  # runs, so that it cannot be changed now
     model: BoundField
     max_tokens: BoundField
+    on_cut_off: BoundField
     limit: int | None
+    past: Fit | None  # what answers of this step used in runs of the same template
 
 
 class SettingsForm(forms.Form):
-    """Name, model, behaviour and budget of a workflow, and model and max_tokens of each of its steps."""
+    """Name, model, behaviour and budget of a workflow, and model, room and behaviour of each of its steps."""
 
     name = forms.CharField(max_length=200)
     default_model = forms.ChoiceField(required=False, label="Default model")
     on_cut_off = forms.ChoiceField(label="When an answer hits its token limit", choices=OnCutOff.choices)
     budget = BudgetField()
 
-    def __init__(self, workflow: Workflow, steps: Sequence[Step], data: Any = None) -> None:
+    def __init__(
+        self, workflow: Workflow, steps: Sequence[Step], data: Any = None, past: Sequence[Fit] = ()
+    ) -> None:
+        self.past = {fit.step: fit for fit in past}
         self.steps = [step for step in steps if step.kind == "llm"]
         initial: dict[str, Any] = {
             "name": workflow.name, "default_model": workflow.default_model,
@@ -262,13 +273,19 @@ class SettingsForm(forms.Form):
                 min_value=1, initial=step.config.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS,
                 disabled=busy, widget=forms.NumberInput(attrs={"aria-label": f"Max tokens of {shown}"}),
             )  # fmt: skip
+            self.fields[f"on_cut_off-{step.key}"] = forms.ChoiceField(
+                required=False, choices=[("", "As the workflow"), *OnCutOff.choices], disabled=busy,
+                initial=step.config.get("on_cut_off", ""),
+                widget=forms.Select(attrs={"aria-label": f"When an answer of {shown} is cut off"}),
+            )  # fmt: skip
 
     def step_rows(self) -> Iterator[StepRow]:
         for step in self.steps:
             info = registry.get(str(step.config.get("model") or self.standing_model))
             yield StepRow(
-                step.position, step.title, self[f"model-{step.key}"], self[f"max_tokens-{step.key}"],
-                (info.max_output_tokens or None) if info else None,
+                step.position, step.title, step.status == "running", self[f"model-{step.key}"],
+                self[f"max_tokens-{step.key}"], self[f"on_cut_off-{step.key}"],
+                (info.max_output_tokens or None) if info else None, self.past.get(step.key),
             )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -292,7 +309,7 @@ class SettingsForm(forms.Form):
         }
         steps: dict[str, dict[str, Any]] = {}
         for step in self.steps:
-            for option in ("model", "max_tokens"):
+            for option in ("model", "max_tokens", "on_cut_off"):
                 if f"{option}-{step.key}" in self.changed_data:
                     steps.setdefault(step.key, {})[option] = data[f"{option}-{step.key}"]
         return changed | ({"steps": steps} if steps else {})

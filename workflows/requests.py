@@ -146,6 +146,11 @@ def part_number(attempt: StepAttempt) -> int:
     return len(_chain(attempt)) + 1
 
 
+def parts(attempt: StepAttempt) -> list[str]:
+    """The parts of an answer whose last one is this attempt's."""
+    return [*(part.output for part in _chain(attempt)), attempt.output]
+
+
 def joined(attempt: StepAttempt, text: str) -> str:
     """The whole answer, when `text` is the last part of it."""
     return "".join(part.output for part in _chain(attempt)) + text

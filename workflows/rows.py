@@ -74,7 +74,7 @@ def closed(line: StepLine) -> str:
     return made
 
 
-def remedies(line: StepLine, csrf: str, *, opened: bool = False) -> SafeString:
+def remedies(line: StepLine, csrf: str, *, opened: bool = False, parts_left: int = 1) -> SafeString:
     """The buttons that help a step at once. Beside a closed line only where it needs a person."""
     found: list[str] = []
     post = _Poster(line, csrf)
@@ -85,7 +85,7 @@ def remedies(line: StepLine, csrf: str, *, opened: bool = False) -> SafeString:
             found.append(
                 post("retry", f"Retry with {line.more_room:,}", primary=True, max_tokens=str(line.more_room))
             )
-        if line.reason == Reason.CUT_MAX_TOKENS:
+        if line.reason == Reason.CUT_MAX_TOKENS and parts_left:
             found.append(post("continue", "Continue"))
         if line.reason == Reason.CUT_THINKING:
             found += [] if opened else [_open_link(line, "Change")]

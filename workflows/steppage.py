@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, IntegerField, Q, TextField, Value
+from django.db.models import BooleanField, ExpressionWrapper, F, IntegerField, Q, TextField, Value
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Coalesce
+from django.db.models.functions import Cast, Coalesce, Extract, Greatest, Now
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from nyxcore import ui
+from nyxcore.llm import models as registry
 from nyxcore.states import NEXT_ACTION, Reason, Status
-from workflows import forms, requests
+from workflows import engine, forms, requests, services, stepfacts
 from workflows.kinds import KINDS
 from workflows.lines import StepLine
 from workflows.models import Step, StepAttempt, Workflow
@@ -30,6 +32,8 @@ class Trouble:
     cause: str
     next: str = ""
     detail: str = ""
+    price: str = ""  # of the retry with more room
+    who: stepfacts.Deed | None = None  # brought it here
 
 
 @dataclass
@@ -45,6 +49,47 @@ class StepPage:
     needs: Sequence[Step] = ()
     trouble: Trouble | None = None
     forms: list[forms.RemedyForm] = field(default_factory=list)
+    history: Sequence[stepfacts.Deed] = ()
+    chain: list[str] = field(default_factory=list)  # the parts of a whole answer that was continued
+    live: bool = False  # the workflow has not ended, so nothing can be run again from here
+
+    @property
+    def bar(self) -> stepfacts.CapBar | None:
+        newest = self.newest
+        if newest is None:
+            return None
+        cap = newest.request.get("max_tokens") or newest.max_tokens
+        return stepfacts.cap_bar(newest.output_tokens, newest.thinking_tokens, cap)
+
+    @property
+    def waited(self) -> float | None:
+        return stepfacts.wait_of(self.newest, self.now) if self.newest else None
+
+    @property
+    def ran(self) -> float | None:
+        newest = self.newest
+        return ui.seconds_between(newest.started_at, newest.finished_at) if newest else None
+
+    @property
+    def decided(self) -> stepfacts.Deed | None:
+        return stepfacts.decided(self.history) if self.step.status in (S.COMPLETED, S.SKIPPED) else None
+
+    @property
+    def parts_left(self) -> int:
+        """How many times a cut answer may still be continued."""
+        return max(0, engine.PARTS - max(len(self.chain), 1))
+
+    @property
+    def may_rerun(self) -> bool:
+        return not self.live and self.step.status not in (S.PENDING, S.RUNNING, S.WAITING)
+
+    @property
+    def compares(self) -> tuple[Sequence[StepAttempt], Sequence[StepAttempt]] | None:
+        """The choices of a comparison, what is wanted most first: the last two attempts."""
+        if len(self.attempts) < 2:
+            return None
+        newest_first = self.attempts[::-1]
+        return [*newest_first[1:], newest_first[0]], newest_first
 
     @property
     def template(self) -> str:
@@ -73,6 +118,16 @@ class StepPage:
         sizes = self.request.get("sizes") or {}
         parts = [(name, size) for name, size in sizes.items() if name not in ("prompt", "system")]
         return sorted(parts, key=lambda item: -item[1])
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of the whole prompt: as the vendor counted it, else as we guess."""
+        newest = self.newest
+        if newest is None:
+            return 0
+        counted = (newest.input_tokens, newest.cache_read_tokens, newest.cache_write_tokens)
+        sent = f"{self.request.get('system') or ''}{self.request.get('prompt') or ''}"
+        return sum(count or 0 for count in counted) or registry.estimate_tokens(sent)
 
     @property
     def template_prompt(self) -> str:
@@ -111,7 +166,12 @@ def load(step: Step, line: StepLine, *, now: datetime, raw: bool = False) -> Ste
         before = requests.joined(page.stream, "")
         page.parts = [before] if before else []
     page.text = _text(step, page.newest)
-    page.trouble = _trouble(step, line, page.newest)
+    page.live = step.workflow.status not in services.CLOSED
+    page.history = stepfacts.history(step)
+    if page.newest and page.newest.continues_id and not page.stream:
+        parts = requests.parts(page.newest)
+        page.chain = parts if "".join(parts) == page.text else []
+    page.trouble = _trouble(page)
     return page
 
 
@@ -129,6 +189,8 @@ def _attempts(step: Step) -> Sequence[StepAttempt]:
             tokens_in=Coalesce("input_tokens", 0)
             + Coalesce("cache_read_tokens", 0)
             + Coalesce("cache_write_tokens", 0),
+            # Seconds in the queue; a back-off is no queue.
+            waited=Extract(Greatest(Coalesce("started_at", Now()) - F("queued_at"), timedelta()), "epoch"),
             no_text=ExpressionWrapper(Q(output=""), output_field=BooleanField()),
         )
         .order_by("-number")[:ATTEMPTS_SHOWN]
@@ -148,24 +210,28 @@ def _text(step: Step, newest: StepAttempt | None) -> str:
     return ""
 
 
-def _trouble(step: Step, line: StepLine, newest: StepAttempt | None) -> Trouble | None:
+def _trouble(page: StepPage) -> Trouble | None:
+    step, newest = page.step, page.newest
     if step.status == S.WAITING:
         return Trouble(
             "A person decides here.", "Approve the text, edit it and approve, or send it back with a comment."
         )
     if step.status == S.CANCELLED:
-        return Trouble("Cancelled.", "Resume the workflow to run this step, or retry it alone.")
+        by = page.history[0] if page.history else None
+        return Trouble("Cancelled.", "Resume the workflow to run this step, or retry it alone.", who=by)
     if step.status not in (S.FAILED, S.CUT_OFF):
         return None
     cause = (
         str(Reason(step.reason).label) if step.reason in Reason.values else "The step ended without a result."
     )
     then = NEXT_ACTION.get(step.reason, "")
-    if step.reason == Reason.CUT_MAX_TOKENS:
-        cause = f"The answer reached its limit of {line.cap:,} tokens before it was finished."
-        if not line.more_room:
-            then = f"{line.model} allows no more than {line.cap:,} tokens: continue the answer, or accept it as it is."
-    return Trouble(cause, then, _detail(newest))
+    price = ""
+    if step.status == S.CUT_OFF and newest is not None:
+        more = engine.more_room(newest) or 0
+        cause, then = stepfacts.why_cut(step.reason, newest, more, page.parts_left)
+        if step.reason == Reason.CUT_MAX_TOKENS and more:
+            price = f"{more:,} tokens {stepfacts.price_of_room(newest, more).said}"
+    return Trouble(cause, then, _detail(newest), price)
 
 
 def _detail(newest: StepAttempt | None) -> str:
@@ -192,7 +258,10 @@ def remedy_forms(page: StepPage, workflow: Workflow) -> list[forms.RemedyForm]:
         return []
     found: list[forms.RemedyForm] = []
     if step.kind == "llm":
-        found.append(forms.RetryForm(step, workflow))
+        retry = forms.RetryForm(step, workflow)
+        # Where more room is no remedy the changes are what helps, so they stand open.
+        retry.opened = step.status == S.CUT_OFF and step.reason in (Reason.CUT_THINKING, Reason.CUT_CONTEXT)
+        found.append(retry)
     if step.status != S.CANCELLED:
         found.append(forms.SkipForm(auto_id=f"id_skip_{step.pk}_%s"))
     return found

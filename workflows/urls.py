@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from workflows import actions, builder_views, new_views, views
+from workflows import actions, builder_views, new_views, repair_views, views
 
 app_name = "workflows"
 urlpatterns = [
@@ -19,7 +19,10 @@ urlpatterns = [
     path("<int:pk>/export/", builder_views.workflow_export, name="export"),
     path("<int:pk>/settings/", actions.workflow_settings, name="settings"),
     *(path(f"<int:pk>/{verb}/", actions.workflow_verb, {"verb": verb}, name=verb) for verb in actions.VERBS),
+    path("<int:pk>/cut/retry/", repair_views.cut_steps, {"verb": "retry"}, name="cut-retry"),
+    path("<int:pk>/cut/accept/", repair_views.cut_steps, {"verb": "accept"}, name="cut-accept"),
     path("<int:pk>/steps/<int:step_pk>/", views.step, name="step"),
+    path("<int:pk>/steps/<int:step_pk>/rerun/", repair_views.step_rerun, name="step-rerun"),
     path("<int:pk>/steps/<int:step_pk>/text/", views.step_text, name="step-text"),
     path("<int:pk>/steps/<int:step_pk>/retry/", actions.step_retry, name="step-retry"),
     path("<int:pk>/steps/<int:step_pk>/continue/", actions.step_continue, name="step-continue"),

@@ -32,6 +32,8 @@ from nyxcore.access import signed_in
 from nyxcore.llm import models as registry
 from nyxcore.states import OPEN_ATTEMPT, WORKFLOW_EDGES, Status
 from workflows import drawing, find, lines, pages, recovery, rows, steppage, timeline
+from workflows.compare import show as show_comparison
+from workflows.cutpanel import CutLine, CutPanel, cut_panel
 from workflows.forms import RemedyForm
 from workflows.models import Step, StepAttempt, Workflow
 
@@ -205,7 +207,18 @@ def run_context(run: pages.Run, refused: str = "") -> dict[str, Any]:
         "run": run, "section": "workflows", "practice": llm.is_practice(), "refused": refused,
         "no_worker": health.no_worker_since() if run.queued else None,
         "default_model": registry.default_model() or "none", "step_filters": STEP_FILTERS,
+        "cut": _cut_panel(run),
     }  # fmt: skip
+
+
+def _cut_panel(run: pages.Run) -> CutPanel | None:
+    """What mends all cut steps at once, while the whole run waits for that."""
+    if run.workflow.status not in (Status.PAUSED, Status.FAILED):
+        return None
+    cut = [line for line in run.lines if line.status == Status.CUT_OFF]
+    return cut_panel(
+        run.workflow, [CutLine(line.attempt_pk, line.position, line.title, line.reason) for line in cut]
+    )
 
 
 def render_run(request: HttpRequest, run: pages.Run, refused: str = "", status: int = 200) -> HttpResponse:
@@ -278,12 +291,14 @@ def step(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
     """A step as a fragment, or as a page of its own without htmx.
 
     `open` gives the fragment its body; `part=body` gives the body alone, `part=plain` the text as it is,
-    `attempt` the text of one attempt.
+    `attempt` the text of one attempt, `compare` the difference of two (see compare.py).
     """
     asked_at = time.time()
     row = get_step(request, pk, step_pk)
     if "attempt" in request.GET:
         return _attempt_text(request, row)
+    if "compare" in request.GET:
+        return show_comparison(request, row)
     part = request.GET.get("part", "")
     if part == "plain":
         return HttpResponse(row.output or _newest_text(row), content_type="text/plain; charset=utf-8")

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.factories import make_workflow, step_of
-from tests.workflows.engine_helpers import claim
+from tests.workflows.engine_helpers import claim, finish
 from tests.workflows.views.helpers import url
 from workflows.models import Workflow
 
@@ -67,3 +67,40 @@ def test_running_step_is_left_as_it_is(htmx, user):
 def test_without_htmx_it_leads_back(ada, user):
     workflow = make_workflow(owner=user)
     assert ada.post(url("settings", workflow.pk), data(workflow))["Location"] == url("detail", workflow.pk)
+
+
+def test_step_may_say_what_follows_a_cut(htmx, user):
+    workflow = make_workflow(owner=user)
+    htmx.post(url("settings", workflow.pk), data(workflow, **{"on_cut_off-two": "raise"}))
+    assert step_of(workflow, "two").config["on_cut_off"] == "raise"
+    htmx.post(url("settings", workflow.pk), data(workflow, **{"on_cut_off-two": ""}))
+    assert step_of(workflow, "two").config["on_cut_off"] == ""
+
+
+def test_hint_tells_what_past_runs_of_the_template_used(htmx, user):
+    for _n in range(2):
+        past = make_workflow([{"key": "one"}], owner=user, start=True)
+        attempt = claim()
+        attempt.request = {"model": "practice", "prompt": "x", "max_tokens": 16384}
+        attempt.save(update_fields=["request"])
+        finish(attempt)
+        assert past.template_slug == "test"
+    html = htmx.get(url("settings", make_workflow(owner=user).pk)).content.decode()
+    assert "95 of 100 answers used up to 5, 2 counted" in html
+    assert html.count("none yet") == 2
+
+
+def test_panel_takes_the_same_queries_for_any_length(htmx, user, django_assert_max_num_queries):
+    for count in (2, 40):
+        workflow = make_workflow([{"key": f"s{n}"} for n in range(count)], owner=user)
+        with django_assert_max_num_queries(8):
+            htmx.get(url("settings", workflow.pk))
+
+
+def test_saving_renews_the_line_above_the_panel(htmx, user):
+    workflow = make_workflow(owner=user)
+    response = htmx.post(url("settings", workflow.pk), data(workflow, on_cut_off="continue"))
+    assert b'hx-swap-oob="innerHTML:#settings &gt; summary"' in response.content.replace(
+        b"settings > s", b"settings &gt; s"
+    )
+    assert b"<b>ask the model to go on</b>" in response.content
