@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from nyxcore.dbtime import ago
-from nyxcore.models import AuditEntry, LanguageModel, StatefulModel, SweepState, Worker
+from nyxcore.models import AuditEntry, BulkAction, LanguageModel, StatefulModel, SweepState, Worker
 from nyxcore.states import Reason, Status
 
 admin.site.site_header = "nyxcore"
@@ -211,6 +211,33 @@ AUDITED: dict[
 def audited(models_: Iterable[type[models.Model]]) -> None:
     """Let audit entries link to the rows of these models."""
     AUDITED.update({model._meta.model_name or "": model._meta.label_lower for model in models_})
+
+
+@admin.register(BulkAction)
+class BulkActionAdmin(StatefulAdmin):
+    list_display = (
+        "id",
+        "verb",
+        "target",
+        "said",
+        "owner",
+        "status_word",
+        "total",
+        "done",
+        "skipped",
+        "failed",
+        "worker",
+    )
+    list_filter = (StatusFilter, "verb", AgeFilter)
+    list_select_related = ("owner",)
+    search_fields = ("said", "owner__username", "id__exact")
+    exclude = ("rows",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("rows")
+
+
+audited([BulkAction])
 
 
 @admin.register(Worker)

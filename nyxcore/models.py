@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from nyxcore.states import ENDED, Actor, Edges, Status
+from nyxcore.states import BULK_EDGES, ENDED, Actor, Edges, Status, edge_trigger
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,69 @@ class AuditEntry(models.Model):
             reason=reason,
             detail=detail,
         )
+
+
+class BulkActionQuerySet(models.QuerySet["BulkAction"]):
+    def visible_to(self, user: Any) -> BulkActionQuerySet:
+        """Staff see every bulk action, others their own."""
+        if not user.is_authenticated:
+            return self.none()
+        return self if user.is_staff else self.filter(owner=user)
+
+    def open(self) -> BulkActionQuerySet:
+        return self.filter(status__in=(Status.PENDING, Status.RUNNING))
+
+
+class BulkAction(StatefulModel):
+    """One verb of a person on many rows, done one after the other by a worker (see nyxcore/bulk.py).
+
+    `due_at` is the end of its lease: whoever looks after that goes on where the counts stand.
+    """
+
+    edges: ClassVar[Edges] = BULK_EDGES
+    hints: ClassVar[bool] = False
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    target = models.CharField(max_length=40)  # a name in bulk.SOURCES
+    verb = models.CharField(max_length=20)
+    filter = models.TextField()  # as in the address of the list
+    said = models.TextField()  # the filter in words
+    rows: ArrayField[Any, Any] = ArrayField(models.BigIntegerField())  # what matched when it was confirmed
+    total = models.PositiveIntegerField()
+    done = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    remarks: models.JSONField[Any, Any] = models.JSONField(default=list)  # the first [pk, why not]
+    worker = models.CharField(max_length=120, blank=True, default="")
+    due_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = BulkActionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            *state_constraints("bulk", BULK_EDGES, started=[Status.RUNNING, Status.COMPLETED]),
+            models.CheckConstraint(
+                name="bulk_counts_fit",
+                condition=models.Q(total__gte=models.F("done") + models.F("skipped") + models.F("failed")),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["id"],
+                name="bulk_open",
+                condition=models.Q(status__in=[Status.PENDING, Status.RUNNING]),
+            )
+        ]
+        triggers = [edge_trigger(BULK_EDGES)]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.total} x {self.target}"
+
+    @property
+    def treated(self) -> int:
+        return self.done + self.skipped + self.failed
 
 
 class LanguageModel(models.Model):

@@ -1,4 +1,4 @@
-"""The threads of a process: *pulse* (workers only), *sweep* and *sender*.
+"""The threads of a process: *pulse* and *bulk* (workers only), *sweep* and *sender*.
 
 The pulse renews the leases of this process and saves partial texts, on a connection of its own, and hears there
 that a call has to stop. The sender is the one place from which doorbells and hints leave, so that a frozen
@@ -22,7 +22,7 @@ import psycopg
 from django.conf import settings
 from django.db import close_old_connections, connection, connections
 
-from nyxcore import events, sweep
+from nyxcore import bulk, events, sweep
 from nyxcore.calls import CALLS, Call
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ class Process:
         self.threads = threads
         self.closed = threading.Event()
         self.leave_by = 0.0
+        self._bulk_waits = threading.Event()
         self._threads: list[threading.Thread] = []
         self._busy = 0  # threads that claim or run
         self._busy_changed = threading.Condition()
@@ -97,7 +98,7 @@ class Process:
     def start(self) -> None:
         loops: list[Callable[[], None]] = [self._sender, self._sweeper]
         if self.worker:
-            loops.append(self._pulse)
+            loops += [self._pulse, self._bulk]
         for loop in loops:
             thread = threading.Thread(target=loop, name=f"nyxcore{loop.__name__}", daemon=True)
             thread.start()
@@ -162,6 +163,7 @@ class Process:
         """Stop the threads; a worker says that it is gone."""
         self.leave_by = time.monotonic() + timeout / 2  # what is queued may still leave, if Valkey answers
         self.closed.set()
+        self._bulk_waits.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for thread in self._threads:
             thread.join(timeout)
@@ -195,6 +197,18 @@ class Process:
                 connections.close_all()
             self.closed.wait(settings.NYXCORE_SWEEP_EVERY)
 
+    def _bulk(self) -> None:
+        """Bulk actions have a thread of their own: to cancel many runs must not wait for one of them to end."""
+        while not self.closed.is_set():
+            self._bulk_waits.clear()
+            try:
+                bulk.work(self.worker, lambda: self.closed.is_set() or CALLS.draining)
+            except Exception:
+                log.exception("bulk: interrupted; going on later")
+            finally:
+                connections.close_all()
+            self._bulk_waits.wait(settings.NYXCORE_SWEEP_EVERY)
+
     def _pulse(self) -> None:
         conn: psycopg.Connection[Any] | None = None
         beat_at = 0.0
@@ -203,6 +217,7 @@ class Process:
                 if conn is None:
                     conn = connect()
                     conn.execute(f"LISTEN {STOP_CHANNEL}")
+                    conn.execute(f"LISTEN {bulk.CHANNEL}")
                     beat_at = 0.0
                 if time.monotonic() >= beat_at:
                     self._beat(conn)
@@ -210,7 +225,10 @@ class Process:
                 self._save_texts(conn)
                 wait = min(FLUSH_EVERY, max(0.05, beat_at - time.monotonic()))
                 for notice in conn.notifies(timeout=wait, stop_after=1):
-                    hear(notice.payload)
+                    if notice.channel == bulk.CHANNEL:
+                        self._bulk_waits.set()
+                    else:
+                        hear(notice.payload)
                 expire_overlong()
             except (psycopg.Error, OSError) as error:
                 log.warning("pulse: no contact to PostgreSQL (%s); calls go on, trying again", error)

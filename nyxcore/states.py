@@ -133,6 +133,15 @@ ATTEMPT_EDGES = _edges(
         S.CANCELLED: set(),
     }
 )
+BULK_EDGES = _edges(
+    {
+        S.PENDING: {S.RUNNING, S.CANCELLED},
+        S.RUNNING: {S.COMPLETED, S.FAILED, S.CANCELLED},
+        S.COMPLETED: set(),
+        S.FAILED: set(),
+        S.CANCELLED: set(),
+    }
+)
 # Edges that only a person (or an operator's repair) takes: they bring a closed row back, or let a cut answer pass.
 WORKFLOW_PERSON_EDGES = {(frm, S.RUNNING) for frm in (S.FAILED, S.COMPLETED, S.CANCELLED)}
 STEP_PERSON_EDGES = {

@@ -5,13 +5,17 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from nyxcore import live_views, views
+from nyxcore import active_views, bulk_views, live_views, views
 
 handler400 = views.bad_request
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="workflows:list"), name="home"),
     path("workflows/", include("workflows.urls")),
+    path("active/", active_views.active_page, name="active"),
+    path("active/count/", active_views.active_count, name="active-count"),
+    path("bulk/<int:pk>/", bulk_views.bulk_page, name="bulk"),
+    path("bulk/<int:pk>/abort/", bulk_views.bulk_abort, name="bulk-abort"),
     path("events/token/", live_views.token, name="events-token"),
     path("accounts/login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),

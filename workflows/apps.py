@@ -6,9 +6,13 @@ class WorkflowsConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell the kernel of the rows that this app stores."""
-        from nyxcore import channels, sweep
+        from nyxcore import active, bulk, channels, sweep
         from workflows import recovery
+        from workflows.active import SOURCE as ACTIVE
+        from workflows.bulk import SOURCE as BULK
         from workflows.models import Workflow
 
         channels.register("workflow", lambda: Workflow.objects.all())
         sweep.register(recovery.SWEPT)
+        active.register(ACTIVE)
+        bulk.register(BULK)

@@ -284,7 +284,13 @@ class StepAttempt(Leased):
                 fields=["id"],
                 name="attempt_open",
                 condition=models.Q(status__in=[S.PENDING, S.RUNNING, S.WAITING]),
-            )
+            ),
+            # The few that go on from another; without it each deleted attempt would be looked for in the whole table.
+            models.Index(
+                fields=["continues"],
+                name="attempt_continues",
+                condition=models.Q(continues__isnull=False),
+            ),
         ]
         triggers = [
             edge_trigger(ATTEMPT_EDGES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -43,6 +44,13 @@ class WorkflowQuerySet(models.QuerySet["Workflow"]):
             sum=Sum(Coalesce("input_tokens", 0) + Coalesce("output_tokens", 0))
         ).values("sum")
         return self.annotate(cost_total=models.Subquery(money), tokens_total=models.Subquery(tokens))
+
+    def spent_over(self, amount: Decimal) -> WorkflowQuerySet:
+        """Those whose attempts have cost more than that (USD)."""
+        attempts = apps.get_model("workflows", "StepAttempt").objects.values("step__workflow")
+        return self.filter(
+            pk__in=attempts.annotate(sum=Sum("cost")).filter(sum__gt=amount).values("step__workflow")
+        )
 
 
 class StepQuerySet(models.QuerySet["Step"]):

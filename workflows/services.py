@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from nyxcore import sweep
+from nyxcore import live, sweep
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.models import AuditEntry
@@ -209,6 +209,18 @@ def _end_open_attempts(workflow: Workflow) -> None:
             for attempt in StepAttempt.objects.filter(pk__in=moved).exclude(request={}):
                 requests.estimate_cost(attempt)
             tell_to_stop(TABLE, moved, "cancel")
+
+
+def delete_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:
+    """Remove a workflow that is not live, with its steps and attempts. What the audit log says of it stays."""
+    with verb(workflow.pk, by, "delete", kind=kind, detail=workflow.name) as locked:
+        if locked.status in (S.RUNNING, S.PAUSED):
+            raise Refused(
+                f"A live workflow cannot be deleted, and this one is {Status(locked.status).label.lower()}. "
+                "Cancel it first."
+            )
+        Workflow.objects.filter(pk=locked.pk).delete()
+        live.kick(None, locked.channel)
 
 
 # --- one step ---

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from workflows import actions, builder_views, new_views, repair_views, views
+from workflows import actions, builder_views, bulk_views, lists, new_views, repair_views, views
 
 app_name = "workflows"
 urlpatterns = [
-    path("", views.workflow_list, name="list"),
+    path("", lists.workflow_list, name="list"),
+    path("bulk/<slug:verb>/", bulk_views.bulk_confirm, name="bulk"),
     path("new/", new_views.workflow_new, name="new"),
     path("new/builder/", builder_views.builder, name="builder"),
     path("new/yaml/", builder_views.builder_yaml, name="builder-yaml"),
@@ -14,6 +15,7 @@ urlpatterns = [
     path("new/export/", builder_views.template_export, name="template-export"),
     path("new/own/<int:pk>/delete/", builder_views.template_delete, name="template-delete"),
     path("<int:pk>/", views.workflow_detail, name="detail"),
+    path("<int:pk>/delete/", bulk_views.workflow_delete, name="delete"),
     path("<int:pk>/state/", views.workflow_state, name="state"),
     path("<int:pk>/duplicate/", builder_views.workflow_duplicate, name="duplicate"),
     path("<int:pk>/export/", builder_views.workflow_export, name="export"),

@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.paginator import Page, Paginator
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Length, Substr
 from django.http import (
     Http404,
@@ -22,27 +21,20 @@ from django.middleware.csrf import get_token
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 from django.views.decorators.vary import vary_on_headers
 
-from nyxcore import health, llm, ui
+from nyxcore import health, llm
 from nyxcore.access import signed_in
 from nyxcore.llm import models as registry
-from nyxcore.states import OPEN_ATTEMPT, WORKFLOW_EDGES, Status
+from nyxcore.states import OPEN_ATTEMPT, Status
 from workflows import drawing, find, lines, pages, recovery, rows, steppage, timeline
 from workflows.compare import show as show_comparison
 from workflows.cutpanel import CutLine, CutPanel, cut_panel
 from workflows.forms import RemedyForm
 from workflows.models import Step, StepAttempt, Workflow
-
-PER_PAGE = 25
-# The order in which the list offers its filters: what is at work or waits first.
-FILTERS = (
-    Status.RUNNING, Status.PAUSED, Status.FAILED, Status.PENDING, Status.COMPLETED, Status.CANCELLED,
-)  # fmt: skip
-assert set(FILTERS) == set(WORKFLOW_EDGES)
 
 
 def _of(request: HttpRequest) -> QuerySet[Workflow]:
@@ -63,76 +55,6 @@ def get_workflow(request: HttpRequest, pk: int) -> Workflow:
 def get_step(request: HttpRequest, pk: int, step_pk: int) -> Step:
     steps = Step.objects.visible_to(request.user).select_related("workflow__owner", "workflow__held_by")
     return get_object_or_404(steps, pk=step_pk, workflow=pk)
-
-
-# --- list -----------------------------------------------------------------------------------------------------
-
-
-@signed_in
-@require_GET
-@vary_on_headers("HX-Request")
-def workflow_list(request: HttpRequest) -> HttpResponse:
-    """All runs that the person may see, newest first; filter and page stand in the address."""
-    chosen, q = request.GET.get("status", ""), request.GET.get("q", "").strip()[:200].replace("\x00", "")
-    matching = _of(request)
-    if q:
-        matching = matching.filter(
-            Q(name__icontains=q) | Q(template_slug__icontains=q) | Q(owner__username__icontains=q)
-        )
-    counts = dict(matching.order_by().values_list("status").annotate(n=Count("pk")))
-    shown = matching.filter(status=chosen) if chosen in WORKFLOW_EDGES else matching
-    page = _page(shown, request.GET.get("page", "1"))
-    htmx: Any = request.htmx  # type: ignore[attr-defined]
-    context = {
-        "section": "workflows", "page": page, "q": q, "chosen": chosen, "chips": _chips(counts, chosen, q),
-        "any_at_all": bool(counts) or bool(q) or _of(request).exists(),
-        "previous": _query(chosen, q, page.number - 1), "next": _query(chosen, q, page.number + 1),
-        "here": f"{reverse('workflows:list')}?{_query(chosen, q, page.number)}",
-    }  # fmt: skip
-    fragment = htmx and not htmx.history_restore_request
-    return render(request, f"workflows/{'_runs' if fragment else 'workflow_list'}.html", context)
-
-
-def _page(shown: QuerySet[Workflow], number: str) -> Page[Workflow]:
-    """One page. Progress and cost are counted for its rows only."""
-    page = Paginator(shown.order_by("-pk").only("pk"), PER_PAGE).get_page(number)
-    pks = [row.pk for row in page.object_list]
-    rows_ = (
-        Workflow.objects.filter(pk__in=pks)
-        .with_progress()
-        .with_cost()
-        .select_related("owner")
-        .order_by("-pk")
-    )
-    page.object_list = list(rows_)
-    page.has_open = any(row.status == Status.RUNNING for row in page.object_list)  # type: ignore[attr-defined]
-    return page
-
-
-def _chips(counts: dict[str, int], chosen: str, q: str) -> list[dict[str, Any]]:
-    chips = [
-        {
-            "label": "All",
-            "count": sum(counts.values()),
-            "query": _query("", q),
-            "chosen": chosen not in WORKFLOW_EDGES,
-        }
-    ]
-    for status in FILTERS:
-        if counts.get(status) or chosen == status:
-            chips.append(
-                {
-                    "label": ui.status_word(status), "status": status.value, "count": counts.get(status, 0),
-                    "query": _query(status, q), "chosen": chosen == status,
-                    "icon": mark_safe(ui.status_icon(status)),
-                }
-            )  # fmt: skip
-    return chips
-
-
-def _query(status: str, q: str, page: int = 1) -> str:
-    parts = {"status": str(status), "q": q, "page": str(page) if page > 1 else ""}
-    return urlencode({name: value for name, value in parts.items() if value})
 
 
 # --- one workflow ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from django import template
 from django.template import Context
 from django.utils.safestring import SafeString
 
-from nyxcore import markdown, ui
+from nyxcore import active, markdown, ui
 
 register = template.Library()
 THEMES = ("light", "dark")
@@ -38,6 +38,13 @@ def theme(context: Context) -> str:
     request = context.get("request")
     chosen = request.COOKIES.get("theme", "") if request else ""
     return chosen if chosen in THEMES else ""
+
+
+@register.simple_tag(takes_context=True)
+def active_count(context: Context) -> int:
+    """How many runs are active that the reader may see; for the navigation."""
+    request = context.get("request")
+    return active.count_for(request) if request else 0
 
 
 @register.filter("markdown")

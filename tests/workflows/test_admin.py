@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from nyxcore.admin import ReadOnlyAdmin
 from nyxcore.dbtime import ago, later
-from nyxcore.models import AuditEntry, LanguageModel, SweepState, Worker
+from nyxcore.models import AuditEntry, BulkAction, LanguageModel, SweepState, Worker
 from nyxcore.states import Status
 from tests.factories import attempts_of, make_user, make_workflow, step_of
 from tests.workflows.engine_helpers import WORKER, claim, fail, finish, run_all, silence, statuses
@@ -59,6 +59,9 @@ def rows_of_each_model() -> None:
     make_workflow(owner=owner)
     Worker.objects.get_or_create(name=WORKER, defaults={"host": "here", "threads": 4})
     SweepState.objects.get_or_create(id=1)
+    BulkAction.objects.create(
+        owner=owner, target="workflow", verb="cancel", filter="q=a", said="a", rows=[1], total=1
+    )
     LanguageModel.objects.get_or_create(id="m", defaults={"provider": "p", "label": "M"})
     spec = {"name": "T"}
     WorkflowTemplate.objects.get_or_create(
