@@ -6,76 +6,21 @@ No worker and no event stream here: the live parts are tested in tests/nyxcore/t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
-from django.test import Client
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.factories import make_user, make_workflow, step_of
+from tests.workflows.browser import DESKTOP, PHONE
 from tests.workflows.engine_helpers import claim, finish
 from tests.workflows.views.helpers import completed, cut, failed, streaming, url, waiting
 from workflows import services
 from workflows.models import Step, Workflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    system = Path("/usr/bin/chromium")
-    # Playwright keeps an event loop in this thread, which Django takes for a mistake.
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(
-            executable_path=system if system.exists() else None,
-            args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )
-        yield browser
-        browser.close()
-
-
-class Site:
-    """Opens pages of the test server as Ada; any script error or breach of the security policy fails the test."""
-
-    def __init__(self, chromium: Browser, address: str) -> None:
-        self.chromium = chromium
-        self.address = address
-        self.problems: list[str] = []
-        self.contexts: list[Any] = []
-
-    def page(self, **options: Any) -> Page:
-        client = Client()
-        client.force_login(make_user())
-        context = self.chromium.new_context(**{"viewport": DESKTOP, "base_url": self.address} | options)
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.address}])
-        self.contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(8_000)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda line: "Security Policy" in line.text and self.problems.append(line.text))
-        return page
-
-
-@pytest.fixture
-def site(chromium: Browser, live_server: Any) -> Iterator[Site]:
-    opened = Site(chromium, live_server.url)
-    yield opened
-    for context in opened.contexts:
-        context.close()
-    assert opened.problems == []
-
-
-@pytest.fixture
-def page(site: Site) -> Page:
-    return site.page()
 
 
 def many(count: int = 30, **fields: Any) -> Workflow:
