@@ -16,6 +16,11 @@ TEXT_EVERY = 0.125  # s between two text events of one call
 Key = tuple[str, int]  # table and primary key of the attempt
 
 
+def storable(text: str) -> str:
+    """PostgreSQL takes no NUL, and UTF-8 no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
 @dataclass
 class Call:
     """One running attempt. `on_text` is called by the thread that streams; the others by the pulse."""
@@ -23,6 +28,7 @@ class Call:
     key: Key
     channel: str
     dom_id: str
+    worker: str  # the name under which the attempt is held
     deadline: float  # time.monotonic() after which it has to stop
     stop: StopSignal = field(default_factory=StopSignal)
     parts: list[str] = field(default_factory=list)
@@ -34,7 +40,7 @@ class Call:
 
     def on_text(self, delta: str) -> None:
         """Keep the text, and announce it at most eight times a second."""
-        delta = delta.replace("\x00", "")  # PostgreSQL takes none, and offsets must agree with the row
+        delta = storable(delta)  # offsets must agree with the row
         with self.lock:
             self.parts.append(delta)
             self.length += len(delta)

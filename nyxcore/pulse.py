@@ -91,8 +91,8 @@ class Process:
         self.leave_by = 0.0
         self._bulk_waits = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._busy = 0  # threads that claim or run
-        self._busy_changed = threading.Condition()
+        self._free = list(range(max(threads, 1)))[::-1]  # numbers of the threads that may claim
+        self._free_changed = threading.Condition()
         self._pool = ThreadPoolExecutor(threads or 1, thread_name_prefix="nyxcore-look")
 
     def start(self) -> None:
@@ -106,18 +106,19 @@ class Process:
 
     def work(self, wake: Callable[[], None] | None = None) -> None:
         """Claim and run until nothing is left; returns at once when all threads of this process are busy."""
-        with self._busy_changed:
-            if self._busy >= max(self.threads, 1):
+        with self._free_changed:
+            if not self._free:
                 return
-            self._busy += 1
+            number = self._free.pop()
         try:
             for target in sweep.TARGETS:
-                target.work(self.worker, wake)
+                # A name for each thread: what it holds and does not run is a claim whose reply was lost.
+                target.work(f"{self.worker}/{number}", wake)
         finally:
             connection.close()
-            with self._busy_changed:
-                self._busy -= 1
-                self._busy_changed.notify_all()
+            with self._free_changed:
+                self._free.append(number)
+                self._free_changed.notify_all()
 
     def look(self) -> None:
         """Look for work without a doorbell, so that work flows while Valkey is away."""
@@ -145,19 +146,14 @@ class Process:
                 return
         try:
             for call in CALLS.all():
-                log.error("attempt %s ignores its stop signal; handing it over and leaving", call.key[1])
-                for target in sweep.TARGETS:
-                    if target.attempts._meta.db_table == call.key[0]:
-                        target.hand_over(call.key[1], self.worker)
-        except Exception:
-            log.exception("the hand-over failed; the leases will tell")
+                _hand_over(call)
         finally:
             os._exit(0)
 
     def _idle_within(self, seconds: float) -> bool:
         """Wait until no thread claims or runs; False when one still does after `seconds`."""
-        with self._busy_changed:
-            return self._busy_changed.wait_for(lambda: not self._busy, seconds)
+        with self._free_changed:
+            return self._free_changed.wait_for(lambda: len(self._free) == max(self.threads, 1), seconds)
 
     def close(self, timeout: float = 3.0) -> None:
         """Stop the threads; a worker says that it is gone."""
@@ -230,8 +226,8 @@ class Process:
                     else:
                         hear(notice.payload)
                 expire_overlong()
-            except (psycopg.Error, OSError) as error:
-                log.warning("pulse: no contact to PostgreSQL (%s); calls go on, trying again", error)
+            except Exception as error:  # noqa: BLE001 - without the pulse every lease of this process lapses
+                log.warning("pulse: %s: %s; calls go on, trying again", type(error).__name__, error)
                 if conn is not None:
                     conn.close()
                 conn = None
@@ -256,16 +252,21 @@ class Process:
         )
         conn.execute("DELETE FROM nyxcore_worker WHERE seen_at < clock_timestamp() - interval '1 day'")
         for table, calls in _by_table().items():
-            pks = [call.key[1] for call in calls]
-            rows = conn.execute(
+            held = {call.key[1]: call.worker for call in calls}
+            mine = "(id, worker) IN (SELECT * FROM unnest(%(pks)s::bigint[], %(workers)s::text[]))"
+            values = {"pks": list(held), "workers": list(held.values()), "lease": settings.NYXCORE_LEASE}
+            # A row that somebody has locked is left for the next beat: it must not cost the others their lease.
+            conn.execute(
                 f"""UPDATE {table} SET heartbeat_at = clock_timestamp(),
-                           due_at = clock_timestamp() + make_interval(secs => %s)
-                     WHERE id = ANY(%s) AND status = 'running' AND worker = %s RETURNING id""",
-                [settings.NYXCORE_LEASE, pks, self.worker],
-            ).fetchall()
-            mine = {row[0] for row in rows}
+                           due_at = clock_timestamp() + make_interval(secs => %(lease)s)
+                     WHERE id IN (SELECT id FROM {table} WHERE {mine} AND status = 'running'
+                                     FOR NO KEY UPDATE SKIP LOCKED)""",
+                values,
+            )
+            rows = conn.execute(f"SELECT id FROM {table} WHERE {mine} AND status = 'running'", values)
+            still = {row[0] for row in rows.fetchall()}
             for call in calls:
-                if call.key[1] not in mine and call.key in CALLS:
+                if call.key[1] not in still and call.key in CALLS:
                     call.stop.set("gone")
 
     def _save_texts(self, conn: psycopg.Connection[Any]) -> None:
@@ -273,11 +274,25 @@ class Process:
             call.announce()
             text = call.text()
             if len(text) > call.saved:
-                conn.execute(
-                    f"UPDATE {call.key[0]} SET output = %s WHERE id = %s AND status = 'running' AND worker = %s",
-                    [text, call.key[1], self.worker],
+                # Never over a whole answer, which has its stop reason; not now, where somebody has locked the row.
+                saved = conn.execute(
+                    f"""UPDATE {call.key[0]} SET output = %s
+                         WHERE id = (SELECT id FROM {call.key[0]} WHERE id = %s AND worker = %s
+                                        AND status = 'running' AND stop_reason = ''
+                                        FOR NO KEY UPDATE SKIP LOCKED)""",
+                    [text, call.key[1], call.worker],
                 )
-                call.saved = len(text)
+                call.saved = len(text) if saved.rowcount else call.saved
+
+
+def _hand_over(call: Call) -> None:
+    log.error("attempt %s ignores its stop signal; handing it over and leaving", call.key[1])
+    try:
+        for target in sweep.TARGETS:
+            if target.attempts._meta.db_table == call.key[0]:
+                target.hand_over(call.key[1], call.worker)
+    except Exception:
+        log.exception("the hand-over of attempt %s failed; its lease will tell", call.key[1])
 
 
 def connect() -> psycopg.Connection[Any]:

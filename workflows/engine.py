@@ -29,11 +29,18 @@ HANDOVERS = 3
 PARTS = 3  # of one answer that is continued
 RING_AFTER = 15.0  # s until a doorbell is rung again for an attempt that nobody has claimed
 RING_AT_MOST = 300.0
+LARGE = ("input", "inputs", "description")
 
 
 def lock(workflow_pk: int) -> Workflow:
     """The workflow's row, locked until the transaction ends. Always the first lock, in a statement of its own."""
-    return Workflow.objects.select_for_update().defer("input", "inputs", "description").get(pk=workflow_pk)
+    return Workflow.objects.select_for_update().defer(*LARGE).get(pk=workflow_pk)
+
+
+def lock_if_free(workflow_pk: int) -> Workflow | None:
+    """The same, or None where somebody else holds it: for those who come back anyway."""
+    rows = Workflow.objects.select_for_update(skip_locked=True).defer(*LARGE)
+    return rows.filter(pk=workflow_pk).first()
 
 
 # --- what comes next ---
@@ -282,20 +289,15 @@ def finish(attempt: StepAttempt, result: Result, worker: str, *, claim: bool) ->
     with transaction.atomic():
         workflow = lock(attempt.step.workflow_id)
         if not _end(attempt, result, fence={"worker": worker}):
-            return _claimed_before(workflow, attempt, worker)
+            return claimed_by(worker)
         _follow(workflow, attempt, result)
         return settle(workflow, claim_as=worker if claim else "")
 
 
-def _claimed_before(workflow: Workflow, attempt: StepAttempt, worker: str) -> int | None:
-    """After a lost reply: what the first call has claimed for this worker and nobody runs."""
-    from nyxcore.calls import CALLS
-
-    held = StepAttempt.objects.filter(step__workflow=workflow, status=S.RUNNING, worker=worker).exclude(
-        pk=attempt.pk
-    )
-    table = StepAttempt._meta.db_table
-    return next((pk for pk in held.values_list("pk", flat=True) if (table, pk) not in CALLS), None)
+def claimed_by(worker: str) -> int | None:
+    """An attempt that this thread of a worker holds and has not begun: it was claimed, and the reply was lost."""
+    held = StepAttempt.objects.filter(status=S.RUNNING, worker=worker, request={}, stop_reason="")
+    return held.values_list("pk", flat=True).first()
 
 
 def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:

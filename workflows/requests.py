@@ -5,14 +5,21 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from pydantic import ValidationError
+
+from nyxcore.calls import storable
+from nyxcore.llm import is_practice
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import Completion, LLMError, Usage
-from nyxcore.states import Status
+from nyxcore.states import Reason, Status
 from workflows import prompts, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
+from workflows.kinds.base import StepKind
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Job, Result
+
+NAME = 120  # characters of a provider's names that the columns take
 
 
 def build(
@@ -73,7 +80,7 @@ def assemble(
     """Have the kind fill its prompts."""
     kind = KINDS[kind_name]
     request = kind.prepare(
-        kind.Config.model_validate(config),
+        _checked(kind, config),
         prompts.Filler(input=input, steps=outputs),
         default_model=default_model or registry.default_model(),
         max_tokens=max_tokens,
@@ -82,6 +89,13 @@ def assemble(
     if revision and "prompt" in request:
         request["prompt"] += revision
     return request
+
+
+def _checked(kind: StepKind[Any], config: dict[str, Any]) -> Any:
+    try:
+        return kind.Config.model_validate(config)
+    except ValidationError as error:  # saved under other rules than today's
+        raise LLMError(f"The step's settings are not valid: {error}", reason=Reason.PROMPT) from None
 
 
 def needed(workflow_pk: int, needs: list[str]) -> set[str]:
@@ -184,27 +198,22 @@ def _prompt_tokens(request: dict[str, Any]) -> int:
 def facts_of(completion: Completion, text: str) -> dict[str, Any]:
     """The columns that hold a complete or cut answer."""
     return {
-        "output": clean(text),
+        "output": storable(text),
         "stop_reason": completion.stop_reason,
-        "model": completion.model,
-        "request_id": completion.request_id,
+        "model": storable(completion.model)[:NAME],
+        "request_id": storable(completion.request_id)[:NAME],
         **_usage_facts(completion.model, completion.usage),
     }
 
 
 def facts_of_error(error: LLMError, request: dict[str, Any], text: str) -> dict[str, Any]:
     """What a failed or stopped call leaves: its text, and what it probably cost."""
-    facts: dict[str, Any] = {"request_id": error.request_id}
+    facts: dict[str, Any] = {"request_id": storable(error.request_id)[:NAME]}
     if text:
-        facts["output"] = clean(text)
+        facts["output"] = storable(text)
     if error.usage is not None:
         facts |= _usage_facts(str(request.get("model", "")), error.usage)
     return facts
-
-
-def clean(text: str) -> str:
-    """PostgreSQL takes no NUL in a text."""
-    return text.replace("\x00", "")
 
 
 def _usage_facts(model: str, usage: Usage) -> dict[str, Any]:
@@ -227,6 +236,7 @@ def estimate_cost(attempt: StepAttempt) -> None:
     usage = Usage(
         input_tokens=_prompt_tokens(attempt.request),
         output_tokens=registry.estimate_tokens(attempt.output) if attempt.output else 0,
+        raw={"practice": True} if is_practice() else {},
         estimated=True,
     )
     StepAttempt.objects.filter(pk=attempt.pk).update(

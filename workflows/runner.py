@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from nyxcore import events
-from nyxcore.calls import CALLS, Call
+from nyxcore.calls import CALLS, Call, storable
 from nyxcore.llm.base import LLMError, Stopped, StopSignal
 from nyxcore.models import Hint
 from nyxcore.states import Reason, Status
@@ -61,16 +61,21 @@ def work(worker: str, wake: Callable[[], None] | None = None) -> None:
 
     `wake` is called once after a first claim, so that one idle thread which found work wakes the next.
     """
-    job = with_contact(lambda: claim_job(worker))
+    job = next_job(worker)
     if job is not None and wake:
         wake()
     while job is not None:
-        job = run_job(job, worker) or with_contact(lambda: claim_job(worker))
+        job = run_job(job, worker) or next_job(worker)
 
 
-def claim_job(worker: str) -> Job | None:
-    """Take the next attempt, with all that is needed to run it."""
-    pk = claim(worker)
+def next_job(worker: str) -> Job | None:
+    """Take the next attempt, with all that is needed to run it; after a lost reply the one that was taken then."""
+    return with_contact(
+        lambda: _job(claim(worker)), again=lambda: _job(engine.claimed_by(worker) or claim(worker))
+    )
+
+
+def _job(pk: int | None) -> Job | None:
     return hotpath.load_job(pk) if pk is not None else None
 
 
@@ -96,17 +101,30 @@ def run_job(job: Job, worker: str) -> Job | None:
     """Run one claimed attempt to its end; the next job, if its finish has claimed one."""
     deadline = float(job.config.get("deadline") or settings.NYXCORE_STEP_DEADLINE)
     call = Call(
-        (TABLE, job.attempt), f"workflow-{job.workflow}", f"step-{job.step}", time.monotonic() + deadline
+        (TABLE, job.attempt),
+        f"workflow-{job.workflow}",
+        f"step-{job.step}",
+        worker,
+        time.monotonic() + deadline,
     )
     with CALLS.holding(call):
         result = _perform(job, call, worker)
         call.announce()
         if result is None:
             return None
-        if not with_contact(lambda: engine.write_facts(job.attempt, worker, result.facts)):
-            log.info("stepattempt %s was ended by somebody else; its facts are kept", job.attempt)
-            return None
-        return with_contact(lambda: _finish(job, result, worker))
+        try:
+            return _keep(job, result, worker)
+        except Exception as error:
+            log.exception("stepattempt %s: its result cannot be written", job.attempt)
+            return _keep(job, _internal(error, call), worker)
+
+
+def _keep(job: Job, result: Result, worker: str) -> Job | None:
+    """Write what the attempt came to: what was paid for on its own first, then all that follows."""
+    if not with_contact(lambda: engine.write_facts(job.attempt, worker, result.facts)):
+        log.info("stepattempt %s was ended by somebody else; its facts are kept", job.attempt)
+        return None
+    return with_contact(lambda: _finish(job, result, worker))
 
 
 def _finish(job: Job, result: Result, worker: str) -> Job | None:
@@ -117,8 +135,7 @@ def _finish(job: Job, result: Result, worker: str) -> Job | None:
         if done is not False:
             return done if isinstance(done, Job) else None
     attempt = StepAttempt.objects.select_related("step__workflow").get(pk=job.attempt)
-    pk = engine.finish(attempt, result, worker, claim=claim_next)
-    return hotpath.load_job(pk) if pk is not None else None
+    return _job(engine.finish(attempt, result, worker, claim=claim_next))
 
 
 def _perform(job: Job, call: Call, worker: str) -> Result | None:
@@ -144,9 +161,14 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
         )
     except Exception as error:  # the outermost handler: a step must never stay running
         log.exception("stepattempt %s: %s", job.attempt, type(error).__name__)
-        detail = "".join(traceback.format_exception_only(error)).strip()
-        facts = {"output": requests.clean(call.text())} if call.text() else {}
-        return Result(S.FAILED, Reason.INTERNAL, error=detail[:4000], facts=facts)
+        return _internal(error, call)
+
+
+def _internal(error: Exception, call: Call) -> Result:
+    """A mistake of ours ends the step; the text so far is kept."""
+    detail = "".join(traceback.format_exception_only(error)).strip()
+    facts = {"output": call.text()} if call.text() else {}
+    return Result(S.FAILED, Reason.INTERNAL, error=storable(detail)[:4000], facts=facts)
 
 
 def _store_request(job: Job, request: dict[str, Any], worker: str) -> bool:
@@ -163,7 +185,7 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         request=request,
         number=job.number,
         cause=job.cause,
-        earlier_text=requests.chain_text(job.continues),
+        earlier_text=with_contact(lambda: requests.chain_text(job.continues)),
         on_text=call.on_text,
         stop=call.stop,
     )
@@ -195,7 +217,7 @@ def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
     if outcome.completion:
         facts = requests.facts_of(outcome.completion, outcome.text)
         return Result(status, outcome.reason, text=facts["output"], facts=facts)
-    text = requests.clean(outcome.text)
+    text = storable(outcome.text)
     if status == S.COMPLETED:
         return Result(status, text=text, request=request)
     return Result(
@@ -221,17 +243,22 @@ def _stopped(job: Job, request: dict[str, Any], call: Call, worker: str, error: 
 def hand_over(pk: int, worker: str) -> None:
     """For a call that ignores its stop signal while the worker has to go: end its attempt from outside."""
     attempt = StepAttempt.objects.select_related("step__workflow").get(pk=pk)
+    requests.estimate_cost(attempt)
     engine.finish(attempt, Result(S.CANCELLED, Reason.HANDOVER), worker, claim=False)
 
 
-def with_contact(action: Callable[[], T]) -> T:
-    """Do `action`, again and again while PostgreSQL is away; a paid answer waits in memory for the first contact."""
+def with_contact(action: Callable[[], T], again: Callable[[], T] | None = None) -> T:
+    """Do `action`, again and again while PostgreSQL is away; a paid answer waits in memory for the first contact.
+
+    The connection may break after the change and before the reply. Give `again` where repeating would do it twice.
+    """
     pause = 0.2
     while True:
         try:
             return action()
         except (OperationalError, InterfaceError) as error:
             connection.close()
+            action = again or action
             log.warning("no contact to PostgreSQL (%s); trying again in %.1f s", str(error).strip(), pause)
             time.sleep(pause)
             pause = min(pause * 2, 5.0)

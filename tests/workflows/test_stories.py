@@ -786,7 +786,7 @@ def test_a_worker_that_is_told_the_row_is_gone_writes_no_status():
     workflow = make_workflow(start=True)
     attempt = claim()
     services.cancel_workflow(workflow, by=workflow.owner)
-    call = runner.Call((runner.TABLE, attempt.pk), "c", "d", time.monotonic() + 9, stop=stop)
+    call = runner.Call((runner.TABLE, attempt.pk), "c", "d", WORKER, time.monotonic() + 9, stop=stop)
     job = hotpath.load_job(attempt.pk)
     assert runner._stopped(job, {}, call, WORKER, Stopped("x", reason="gone", partial="Text")) is None
     attempt.refresh_from_db()
