@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from nyxcore import sweep
@@ -19,6 +21,7 @@ from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Result
 
+log = logging.getLogger(__name__)
 S = Status
 OPEN = (S.PENDING, S.RUNNING, S.WAITING)
 
@@ -37,24 +40,37 @@ def redeliver(pks: list[int]) -> str:
 
 def expire(pk: int, reason: Reason) -> str:
     """End a running attempt that gives no sign of life, or outlived its deadline."""
+    try:
+        return _expire(pk, _verdict)
+    except (OperationalError, InterfaceError):
+        raise  # the next pass finds it again
+    except Exception as error:
+        log.exception("attempt %s cannot be ended as it should be", pk)
+        broken = Result(S.FAILED, Reason.INTERNAL, error=f"{type(error).__name__}: {error}"[:4000])
+        return _expire(pk, lambda attempt: (broken, "ended as internal"))
+
+
+def _verdict(attempt: Any) -> tuple[Result, str]:
+    """How a silent attempt ends, and that in words."""
+    if attempt.stop_reason:  # the answer was stored, only its consequences are missing
+        return requests.result_from_row(attempt), "finished from the stored answer"
+    reason = sweep.verdict(attempt)
+    sign = attempt.heartbeat_at or attempt.started_at
+    error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
+    requests.estimate_cost(attempt)
+    return Result(S.FAILED, reason, error=error), f"ended as {reason}"
+
+
+def _expire(pk: int, judge: Callable[[Any], tuple[Result, str]]) -> str:
     with acting(SWEEP):
         attempt = _judge(pk, S.RUNNING)
-        if attempt is None:
+        workflow = engine.lock_if_free(attempt.step.workflow_id) if attempt else None
+        if workflow is None:
             return ""
-        workflow = engine.lock(attempt.step.workflow_id)
         attempt = _judge(pk, S.RUNNING, lock=True)
         if attempt is None:
             return ""
-        if attempt.stop_reason:  # the answer was stored, only its consequences are missing
-            result = requests.result_from_row(attempt)
-            did = "finished from the stored answer"
-        else:
-            reason = sweep.verdict(attempt)
-            sign = attempt.heartbeat_at or attempt.started_at
-            error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
-            result = Result(S.FAILED, reason, error=error)
-            requests.estimate_cost(attempt)
-            did = f"ended as {reason}"
+        result, did = judge(attempt)
         engine.end_for(workflow, attempt, result)
         tell_to_stop(StepAttempt._meta.db_table, [pk], "gone")
         engine.settle(workflow)
@@ -78,9 +94,9 @@ def look(pk: int) -> str:
     """A waiting attempt whose time has come: its kind's time-out, or another look later."""
     with acting(SWEEP):
         attempt = _judge(pk, S.WAITING)
-        if attempt is None:
+        workflow = engine.lock_if_free(attempt.step.workflow_id) if attempt else None
+        if workflow is None:
             return ""
-        workflow = engine.lock(attempt.step.workflow_id)
         attempt = _judge(pk, S.WAITING, lock=True)
         if attempt is None:
             return ""
@@ -159,7 +175,9 @@ def _impossible() -> Q:
 def repair(pk: int) -> str:
     """Settle a run that nothing moves; bring one that no rule allows to `failed`, reason stuck."""
     with acting(SWEEP):
-        workflow = engine.lock(pk)
+        workflow = engine.lock_if_free(pk)
+        if workflow is None:
+            return ""
         if _annotated(Workflow.objects.filter(pk=pk)).filter(_impossible()).exists():
             return _close_impossible(workflow)
         if not _annotated(Workflow.objects.filter(pk=pk)).filter(_idle()).exists():

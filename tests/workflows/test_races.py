@@ -15,6 +15,7 @@ from django.db import IntegrityError, OperationalError, connection
 from nyxcore import pulse, sweep
 from nyxcore.calls import CALLS, Call
 from nyxcore.dbtime import ago
+from nyxcore.models import SweepState
 from nyxcore.states import Status
 from tests.factories import attempts_of, make_workflow, step_of
 from tests.workflows.engine_helpers import WORKER, answer, claim, fail, finish, run_all, silence, statuses
@@ -23,6 +24,7 @@ from workflows import engine, hotpath, requests, runner, services
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome
 from workflows.models import Step, StepAttempt
+from workflows.recovery import repair_run
 from workflows.work import Result
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seasoned_postgres")]
@@ -214,6 +216,15 @@ def test_answer_that_cannot_be_written_fails_its_step_at_once(monkeypatch):
     assert asked == [1]
 
 
+def test_finish_that_breaks_in_the_sweep_fails_the_step_instead_of_staying_for_ever(monkeypatch):
+    workflow = make_workflow(start=True)
+    attempt = claim()
+    engine.write_facts(attempt.pk, WORKER, {"output": "x", "stop_reason": "end_turn"})
+    monkeypatch.setattr(requests, "result_from_row", lambda attempt: 1 / 0)
+    lapse(attempt)
+    assert (statuses(workflow)[""], attempts_of(workflow, "one")[0].reason) == ("failed", "internal")
+
+
 def losing_the_reply_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
     """The first call of `owner.name` takes effect, but its caller sees the connection break."""
     original = getattr(owner, name)
@@ -288,6 +299,36 @@ def test_answer_in_parts_waits_for_the_database_too(monkeypatch):
     losing_the_reply_of(monkeypatch, requests, "chain_text")
     run_all()
     assert step_of(workflow, "one").output == "One, two."
+
+
+# --- the sweep beside others ---
+
+
+def test_run_that_somebody_works_on_does_not_hold_up_the_sweep():
+    busy, free = make_workflow(start=True), make_workflow(start=True)
+    attempts = [claim(), claim()]
+    for attempt in attempts:
+        silence(attempt, 61)
+    with pulse.connect() as other, other.transaction():
+        other.execute("SELECT FROM workflows_workflow WHERE id = %s FOR UPDATE", [busy.pk])
+        began = time.monotonic()
+        lapse(*attempts)
+        assert time.monotonic() - began < 2
+    assert [len(attempts_of(workflow, "one")) for workflow in (busy, free)] == [1, 2]
+    lapse(attempts[0])
+    assert len(attempts_of(busy, "one")) == 2
+
+
+def test_page_opened_while_another_process_enters_its_pass_heeds_the_guard():
+    """After an outage both come at once; the one that does not get the lock must not judge what the other spares."""
+    workflow = make_workflow(start=True)
+    silence(claim(), 100)
+    SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(300), "guard_until": None})
+    with pulse.connect() as other, other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [sweep._LOCK])
+        repair_run(workflow.pk)
+    assert statuses(workflow)["one"] == "running"
+    assert len(attempts_of(workflow, "one")) == 1
 
 
 # --- money ---
