@@ -21,6 +21,7 @@ class StepState:
     needs: tuple[str, ...] = ()
     reason: str = ""
     attempt: Status | None = None
+    asked: bool = False  # a person asked for this very attempt
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def decide(steps: Sequence[StepState], *, held: bool, over_budget: bool = False)
     """The next status of a workflow whose phase is open, and what to open or park. The first line that fits wins.
 
     After a failure, a hold, a budget stop or a cut-off answer nothing new opens and attempts not yet claimed are
-    taken back; siblings that stream end normally and keep the workflow open until then.
+    taken back, but for those that a person asked for: whoever retries one of two failed steps means this one. Siblings
+    that stream end normally and keep the workflow open until then.
     """
     status_of = {step.key: step.status for step in steps}
     failed = [step for step in steps if step.status == S.FAILED]
@@ -50,7 +52,8 @@ def decide(steps: Sequence[StepState], *, held: bool, over_budget: bool = False)
     park = tuple(
         s
         for s in steps
-        if s.status == S.RUNNING and (s.attempt is None or (blocked and s.attempt == S.PENDING))
+        if s.status == S.RUNNING
+        and (s.attempt is None or (s.attempt == S.PENDING and (held or (blocked and not s.asked))))
     )
     parked = {step.pk for step in park}
     ready = (

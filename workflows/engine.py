@@ -78,7 +78,8 @@ def load(workflow_pk: int) -> list[StepState]:
     """The steps of a workflow as `decide` needs them, in order."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT s.id, s.key, s.status, s.needs, s.reason, a.status
+            """SELECT s.id, s.key, s.status, s.needs, s.reason, a.status,
+                      coalesce(a.cause IN ('retry', 'continue', 'rerun') AND a.caused_by_id IS NOT NULL, false)
                  FROM workflows_step s
                  LEFT JOIN workflows_stepattempt a
                    ON a.step_id = s.id AND a.status IN ('pending', 'running', 'waiting')
@@ -86,8 +87,10 @@ def load(workflow_pk: int) -> list[StepState]:
             [workflow_pk],
         )
         return [
-            StepState(pk, key, Status(status), tuple(needs), reason, Status(attempt) if attempt else None)
-            for pk, key, status, needs, reason, attempt in cursor.fetchall()
+            StepState(
+                pk, key, Status(status), tuple(needs), reason, Status(attempt) if attempt else None, asked
+            )
+            for pk, key, status, needs, reason, attempt, asked in cursor.fetchall()
         ]
 
 

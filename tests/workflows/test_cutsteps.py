@@ -4,7 +4,7 @@ import pytest
 
 from nyxcore.models import AuditEntry
 from tests.factories import attempts_of, make_workflow, step_of
-from tests.workflows.engine_helpers import claim, finish, statuses
+from tests.workflows.engine_helpers import claim, fail, finish, statuses
 from workflows import cutsteps, services
 from workflows.models import StepAttempt
 from workflows.services import Refused
@@ -117,3 +117,37 @@ def test_less_or_equal_room_is_refused():
     step = cut_for("cut_off:max_tokens")
     with pytest.raises(Refused, match="same limit"):
         services.retry_step(step, by=step.workflow.owner, max_tokens=100)
+
+
+# --- beside others that failed or were cut ---
+
+
+def test_retry_of_one_of_two_cut_steps_runs():
+    workflow = cut_run()
+    services.retry_step(step_of(workflow, "s0"), by=workflow.owner, max_tokens=200)
+    assert statuses(workflow) == {"": "running", "s0": "running", "s1": "cut_off", "end": "pending"}
+    finish(claim(), "Whole.")
+    assert statuses(workflow) == {"": "paused", "s0": "completed", "s1": "cut_off", "end": "pending"}
+
+
+@pytest.mark.parametrize("more", [{"max_tokens": 200}, {"continue_text": True}])
+def test_cut_step_is_retried_in_a_run_that_failed(more):
+    workflow = make_workflow(
+        [{"key": "a", "needs": []}, {"key": "b", "needs": [], "config": {"max_tokens": 100}}], start=True
+    )
+    first, second = claim(), claim()
+    second.request = {"model": "practice", "prompt": "Write.", "max_tokens": 100, "sizes": {}}
+    second.save(update_fields=["request"])
+    finish(second, "Half ", stop_reason="max_tokens")
+    fail(first)
+    services.retry_step(step_of(workflow, "b"), by=workflow.owner, **more)
+    assert statuses(workflow) == {"": "running", "a": "failed", "b": "running"}
+    finish(claim(), "and half.")
+    assert statuses(workflow) == {"": "failed", "a": "failed", "b": "completed"}
+
+
+def test_pause_takes_back_a_retry_that_nobody_has_claimed():
+    workflow = cut_run()
+    services.retry_step(step_of(workflow, "s0"), by=workflow.owner, max_tokens=200)
+    services.pause_workflow(workflow, by=workflow.owner)
+    assert statuses(workflow)["s0"] == "pending"
