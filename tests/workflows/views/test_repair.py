@@ -24,7 +24,7 @@ def test_banner_offers_both_for_all_with_the_price(ada, user):
     html = ada.get(url("detail", cut_run(owner=user).pk)).content.decode()
     assert "Retry all 2 with double room" in html
     assert "Accept all 2 as they are" in html
-    assert "Retrying may run at no cost." in html
+    assert "Retrying runs at no cost." in html
 
 
 def test_banner_names_what_more_room_does_not_help(ada, user):
