@@ -38,7 +38,7 @@ def pss(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory"])
+    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page"])
     options = parser.parse_args()
     from nyxcore import embedded
 
@@ -64,10 +64,14 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
     call_command("migrate", verbosity=0)
     from django.contrib.auth import get_user_model
 
-    from bench import engine
+    from bench import engine, page
     from nyxcore.pulse import Process
 
     owner = get_user_model().objects.create_user("bench")
+    if options.only in (None, "page"):
+        print(page.line(page.measure(owner, options.rounds)), flush=True)
+        if options.only:
+            return
     sender = Process()
     sender.start()
     ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16"]

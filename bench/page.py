@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
-from django.urls import path, reverse
+from django.urls import reverse
 
 from workflows import services
 from workflows.models import Workflow
@@ -76,12 +75,6 @@ def bare_page(request: HttpRequest, pk: int) -> HttpResponse:
     return HttpResponse(f"<!doctype html><title>Bare</title><ol>{''.join(lines)}</ol>")
 
 
-def urlpatterns() -> list[Any]:
-    from nyxcore import urls
-
-    return [*urls.urlpatterns, path("bare/<int:pk>/", bare_page)]
-
-
 def measure(owner: Any, rounds: int) -> dict[str, list[float]]:
     """Milliseconds in the server for either page, with all middleware and gzip; and their sizes in KB."""
     workflow = make(owner)
@@ -92,6 +85,8 @@ def measure(owner: Any, rounds: int) -> dict[str, list[float]]:
         "bare": f"/bare/{workflow.pk}/",
     }
     found: dict[str, list[float]] = {name: [] for name in (*pages, "size nyxcore", "size bare")}
+    client.get(reverse("workflows:list"))  # the process has started up
+    found["first"] = [1000 * _get(client, pages["nyxcore"])[0]]  # no line of the run known to it
     for number in range(rounds + 3):
         for name, address in pages.items():
             seconds, size = _get(client, address)
@@ -112,8 +107,9 @@ def _get(client: Client, address: str) -> tuple[float, int]:
 
 
 def line(found: dict[str, list[float]]) -> str:
-    middle: Callable[[str], float] = lambda name: statistics.median(found[name])  # noqa: E731
+    middle = {name: statistics.median(values) for name, values in found.items()}
     return (
-        f"page of {STEPS:,} steps: {middle('nyxcore'):.1f} ms in the server, {middle('size nyxcore'):.0f} KB gzipped"
-        f" (bare page {middle('bare'):.1f} ms, {middle('size bare'):.0f} KB; goal <= 25 ms, <= 150 KB)"
+        f"page of {STEPS:,} steps: {middle['nyxcore']:.1f} ms in the server, {middle['size nyxcore']:.0f} KB gzipped;"
+        f" bare page {middle['bare']:.1f} ms, {middle['size bare']:.0f} KB; first time"
+        f" {found['first'][0]:.0f} ms (goal <= 25 ms, <= 150 KB)"
     )

@@ -4,3 +4,4 @@ from nyxcore.settings import *  # noqa: F403
 from nyxcore.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "bench"]
+ROOT_URLCONF = "bench.urls"
