@@ -14,6 +14,7 @@ from workflows.lines import DONE, NEEDS_A_PERSON, StepLine, base_url
 from workflows.models import Workflow
 
 S = Status
+LAST_WORD_WITHIN = 50  # steps; in a longer run that is completed the last one is too far down to be seen
 OPENED_AT_MOST = 6  # running steps whose bodies come with the page; the others open when they are looked at
 
 
@@ -82,7 +83,9 @@ class Run:
         """The steps that come open with the page."""
         pks = [line.pk for line in self.lines if line.status == S.RUNNING][:OPENED_AT_MOST]
         current = self.current
-        return {*pks, current.pk} if current else set(pks)
+        if current is None or (current.status in DONE and self.total > LAST_WORD_WITHIN):
+            return set(pks)
+        return {*pks, current.pk}
 
     @property
     def title(self) -> str:

@@ -34,7 +34,7 @@ export class Find {
     if (this.q || this.status) this.show();
     this.listen();
     if (this.q) this.ask();
-    else this.apply();
+    else if (this.status) this.apply();
   }
 
   listen() {
@@ -72,6 +72,7 @@ export class Find {
 
   open() {
     this.show();
+    this.apply(); // for the counts
     field().focus();
     field().select();
   }
@@ -125,7 +126,7 @@ export class Find {
 
   /** Rows have changed: what is shown may have to change, and while words are searched, they may be new there. */
   changed() {
-    if (!bar()) return;
+    if (!bar() || (!this.active && bar().hidden)) return;
     this.apply();
     if (!this.q) return;
     clearTimeout(this.timer);

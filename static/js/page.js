@@ -68,8 +68,20 @@ function choose(step, open) {
 function chooseAll(open) {
   choices.setAll(open);
   byThemselves.clear();
-  for (const row of rows()) setOpen(stepOf(row), open);
   tellOpen();
+  const all = rows();
+  const seen = Math.max(0, all.findIndex((row) => row.getBoundingClientRect().bottom > 0));
+  turnAll([...all.slice(seen), ...all.slice(0, seen).reverse()], open);
+}
+
+const AT_ONCE = 100; // steps
+let turning = 0;
+
+/** Open or close many steps, those in sight first, some at a time: the page answers meanwhile. */
+function turnAll(left, open) {
+  clearTimeout(turning);
+  for (const row of left.slice(0, AT_ONCE)) setOpen(stepOf(row), choices.get(stepOf(row).id) ?? open);
+  if (left.length > AT_ONCE) turning = setTimeout(() => turnAll(left.slice(AT_ONCE), open));
 }
 
 const IN_ADDRESS = 100; // opened steps; a longer address breaks in some mail
@@ -81,10 +93,13 @@ function tellOpen() {
   telling = setTimeout(() => {
     telling = 0;
     const named = (wanted) => rows().map(stepOf).filter((step) => step.open === wanted).map((step) => step.id.slice(5)).slice(0, IN_ADDRESS).join(".");
-    if (choices.all) address.write({ open: "all", shut: named(false) });
+    if (choices.all) address.write({ open: "all", shut: shutByHand() });
+    else if (choices.all === false && choices.single.size === 0) address.write({ open: "none", shut: null });
     else address.write({ open: named(true) || "none", shut: null });
   }, 50);
 }
+
+const shutByHand = () => [...choices.single].filter(([, open]) => !open).map(([id]) => id.slice(5)).slice(0, IN_ADDRESS).join(".");
 
 /** What the address says about open steps is a choice, and a newer one than what this browser remembers. */
 function adoptAddress() {
@@ -484,7 +499,7 @@ choices.forEach((id, open) => {
   const step = document.getElementById(id);
   if (step) setOpen(step, open);
 });
-if (choices.all !== undefined) for (const row of rows()) setOpen(stepOf(row), choices.get(stepOf(row).id));
+if (choices.all !== undefined) turnAll(rows(), choices.all);
 for (const step of document.querySelectorAll("details.step[open]")) {
   wantBody(step);
   if (choices.get(step.id) === undefined && step.dataset.status === "running") byThemselves.add(step.id);
