@@ -71,7 +71,16 @@ def main() -> None:
         call_command("migrate", verbosity=0)
         port = _free_port()
         web = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "nyxcore.asgi:application", "--port", str(port), "--log-level", "error"],
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "nyxcore.asgi:application",
+                "--port",
+                str(port),
+                "--log-level",
+                "error",
+            ],
             env=env,
         )
         ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16", "-n", "browser@%h"]
@@ -119,7 +128,9 @@ def measure(options: argparse.Namespace, address: str) -> None:
             tab.wait_for_timeout(200)
             expands.append((found["painted"], found["seen"], _longest(tab)))
             context.close()
-        print(f"first contentful paint: {_middle(paints[1:])} ms, first visit {paints[0]:.0f} ms (goal <= 500)")
+        print(
+            f"first contentful paint: {_middle(paints[1:])} ms, first visit {paints[0]:.0f} ms (goal <= 500)"
+        )
         painted, seen, held = zip(*expands[1:], strict=True)
         print(
             f"expand all of 1,000: painted after {_middle(painted)} ms, bodies in view there after {_middle(seen)} ms,"
@@ -134,7 +145,9 @@ def measure(options: argparse.Namespace, address: str) -> None:
         tab.locator(".stream").nth(LANES - 1).wait_for(state="attached", timeout=30_000)
         tab.evaluate("() => { seen.tasks.length = 0; seen.shift = 0; }")
         tab.wait_for_timeout(options.seconds * 1000)
-        written = tab.evaluate("[...document.querySelectorAll('.stream')].reduce((sum, one) => sum + one.textContent.length, 0)")
+        written = tab.evaluate(
+            "[...document.querySelectorAll('.stream')].reduce((sum, one) => sum + one.textContent.length, 0)"
+        )
         tasks = tab.evaluate("seen.tasks")
         still = tab.locator(".stream").count()
         print(
@@ -152,7 +165,13 @@ def _lanes(owner: Any) -> int:
 
     text = " ".join(f"word{n} about harbours and lighthouses," for n in range(420))
     steps = [
-        {"key": f"s{n}", "title": f"Lane {n}", "kind": "llm", "needs": [], "config": {"prompt": f"Expand {n}. {text}"}}
+        {
+            "key": f"s{n}",
+            "title": f"Lane {n}",
+            "kind": "llm",
+            "needs": [],
+            "config": {"prompt": f"Expand {n}. {text}"},
+        }
         for n in range(LANES)
     ]
     spec = load({"name": "Bench lanes", "slug": "bench", "version": 1, "steps": steps})
