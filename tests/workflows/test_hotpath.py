@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nyxcore.states import Status
+from nyxcore.states import Status, transition
 from tests.factories import make_user
 from tests.workflows.engine_helpers import WORKER
 from workflows import engine, hotpath, services
@@ -60,7 +60,7 @@ def take(workflow: Workflow, key: str) -> StepAttempt:
         step__workflow=workflow, step__key=key, status__in=("pending", "running")
     )
     if attempt.status == "pending":
-        from nyxcore.states import Later, transition
+        from nyxcore.states import Later
 
         transition(
             attempt, Status.PENDING, Status.RUNNING, worker=WORKER, due_at=Later(60), deadline_at=Later(600)
@@ -86,7 +86,7 @@ def test_function_and_engine_decide_alike(graph: list[list[int]], data: st.DataO
     first, second = build(graph), build(graph)
     services.start_workflow(first, by=first.owner)
     with services.verb(second.pk, second.owner, "start") as locked:
-        services.transition(locked, Status.PENDING, Status.RUNNING)
+        transition(locked, Status.PENDING, Status.RUNNING)
         engine.settle(locked)
     assert snapshot(first) == snapshot(second)
     while open_keys := sorted(
