@@ -19,6 +19,7 @@ from workflows.lines import StepLine
 
 SWEEPS = 4  # passes that put each node near the nodes it hangs on
 LABEL = 16  # characters
+LATER_OVER = 300  # steps; a larger drawing comes after the page, which is there sooner
 WIDE = 1150  # px; what is wider goes on in the next band
 MARGIN = 14
 TURN = 8  # px beside a node where a line to another band turns

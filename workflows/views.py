@@ -110,17 +110,19 @@ VIEWS = (("graph", "Graph"), ("timeline", "Timeline"), ("words", "Words"))
 
 def drawn(request: HttpRequest, run: pages.Run) -> dict[str, Any]:
     """The drawing in the form that the address asks for."""
-    view = request.GET.get("view", "")
-    view = view if view in dict(VIEWS) else "graph"
+    view_asked = request.GET.get("view", "")
+    view = view_asked if view_asked in dict(VIEWS) else "graph"
     made: dict[str, Any] = {"view": view, "views": VIEWS}
     if view == "words":
         made["words"] = drawing.describe(run.lines)
     elif view == "timeline":
         made["svg"] = timeline.draw(run.workflow.pk, run.lines, run.now)
+    elif not request.GET.get("part") and not view_asked and len(run.lines) > drawing.LATER_OVER:
+        made["later"] = True
     else:
         graph = drawing.drawn(run.lines)
         return made | {"svg": graph.svg, "caption": graph.caption}
-    return made | {"caption": drawing.caption(run.lines)}
+    return made | {"caption": drawing.drawn(run.lines).caption}
 
 
 def run_context(run: pages.Run, refused: str = "") -> dict[str, Any]:

@@ -14,6 +14,9 @@ export function write(changes) {
   timer = setTimeout(put, SOON);
 }
 
+/** True where the address was last written here, not pasted: then this browser remembers at least as much. */
+export const isOwn = () => history.state?.own === true;
+
 function put() {
   const asked = new URLSearchParams(location.search);
   for (const [name, value] of waiting) {
@@ -23,6 +26,5 @@ function put() {
   waiting.clear();
   const query = asked.toString();
   const there = `${location.pathname}${query ? `?${query}` : ""}${location.hash}`;
-  if (there !== `${location.pathname}${location.search}${location.hash}`) history.replaceState(history.state, "", there);
+  if (there !== `${location.pathname}${location.search}${location.hash}`) history.replaceState({ own: true }, "", there);
 }
-addEventListener("pagehide", put);

@@ -21,6 +21,10 @@ export class Choices {
     return this.single.get(id) ?? this.all;
   }
 
+  get any() {
+    return this.all !== undefined || this.single.size > 0;
+  }
+
   set(id, open) {
     this.single.delete(id);
     this.single.set(id, open);

@@ -4,6 +4,7 @@
  */
 import * as address from "./page-address.js";
 import { Choices } from "./page-choices.js";
+import { loadDrawing, showNode, soonDrawing } from "./page-drawing.js";
 import { Find } from "./page-find.js";
 import { sawStatus } from "./page-notice.js";
 import { keepInPlace } from "./page-swap.js";
@@ -104,7 +105,7 @@ const shutByHand = () => [...choices.single].filter(([, open]) => !open).map(([i
 /** What the address says about open steps is a choice, and a newer one than what this browser remembers. */
 function adoptAddress() {
   const open = address.read("open");
-  if (open === null || !document.getElementById("pipeline")) return;
+  if (open === null || !document.getElementById("pipeline") || (address.isOwn() && choices.any)) return;
   const named = new Set((open === "all" ? (address.read("shut") ?? "") : open).split(".").map((pk) => `step-${pk}`));
   choices.all = open === "all" ? true : undefined;
   choices.single.clear();
@@ -164,22 +165,17 @@ function markPill(id) {
   pill.setAttribute("aria-current", "true");
   marked = pill;
   // Not scrollIntoView: that would scroll the page too.
+  showPill(pills, pill);
+  // Pills that were never seen have a guessed width: look again where it ended.
+  if (pills.classList.contains("many")) setTimeout(() => pill === marked && showPill(pills, pill), 500);
+  showNode(id);
+}
+
+function showPill(pills, pill) {
   const left = pill.offsetLeft - pills.offsetLeft;
   if (left < pills.scrollLeft + 24 || left + pill.offsetWidth > pills.scrollLeft + pills.clientWidth - 24) {
     pills.scrollTo({ left: left - pills.clientWidth / 3, behavior: smooth() });
   }
-  showNode(id);
-}
-
-/** Keep the step's node in sight where the drawing is wider or higher than its frame. */
-function showNode(id) {
-  const frame = document.querySelector(".drawing");
-  const node = frame?.querySelector(`a.node[href="#${CSS.escape(id)}"]`)?.getBoundingClientRect();
-  if (!node) return;
-  const box = frame.getBoundingClientRect();
-  const [x, y] = [node.left - box.left, node.top - box.top];
-  const seen = x >= 0 && x + node.width <= box.width && y >= 0 && y + node.height <= box.height;
-  if (!seen) frame.scrollBy({ left: x - box.width / 3, top: y - box.height / 2, behavior: smooth() });
 }
 
 /** The step under the bar is the one being read. */
@@ -269,46 +265,6 @@ function showRun() {
   if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
   sawStatus(run.dataset.status, run.dataset.title);
 }
-
-// --- the drawing --------------------------------------------------------------------------------------------------
-
-let drawingTimer = 0;
-
-/** Durations and the critical path change when a step has ended: fetch the drawing anew, at most every 2 s. */
-function soonDrawing() {
-  drawingTimer ||= setTimeout(() => {
-    drawingTimer = 0;
-    loadDrawing(document.getElementById("drawing")?.dataset.view);
-  }, 2_000);
-}
-
-async function loadDrawing(view) {
-  const old = document.getElementById("drawing");
-  if (!old) return;
-  try {
-    const answer = await fetch(`${old.dataset.src}&view=${encodeURIComponent(view)}`, { headers: { "HX-Request": "true", "X-Live": "1" } });
-    if (!answer.ok) return;
-    const holder = document.createElement("template");
-    holder.innerHTML = await answer.text();
-    const fresh = holder.content.firstElementChild;
-    if (fresh?.id !== "drawing" || !old.isConnected) return;
-    const [from, focused] = [old.querySelector(".drawing"), old.contains(document.activeElement) ? document.activeElement.dataset.view : null];
-    const scrolled = view === old.dataset.view ? [from.scrollLeft, from.scrollTop] : null;
-    old.replaceWith(fresh);
-    if (scrolled) fresh.querySelector(".drawing").scrollTo({ left: scrolled[0], top: scrolled[1], behavior: "instant" });
-    if (focused) fresh.querySelector(`.switch [data-view="${focused}"]`)?.focus({ preventScroll: true });
-    find.apply();
-  } catch (error) {
-    console.warn(error); // it comes with the next change
-  }
-}
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("#drawing .switch a");
-  if (!link || event.metaKey || event.ctrlKey) return;
-  event.preventDefault();
-  address.write({ view: link.dataset.view === "graph" ? null : link.dataset.view });
-  loadDrawing(link.dataset.view);
-});
 
 /** The header counts over all rows, so it changes with each of them; a row that is not here asks for the whole. */
 function hear(id, version, status, shown = document.querySelector(`[data-live-id="${CSS.escape(id)}"]`)) {
@@ -401,6 +357,7 @@ function adoptAll(fresh) {
   }
 }
 
+document.addEventListener("nyx:drawn", () => find.active && find.apply());
 document.addEventListener("nyx:text", (event) => {
   if (follow) followNow(event.target);
 });
@@ -419,7 +376,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest('a[href^="#step-"]');
   if (link && !event.metaKey && !event.ctrlKey && goTo(link.getAttribute("href").slice(1))) {
     event.preventDefault();
-    history.pushState(null, "", link.getAttribute("href"));
+    history.pushState(history.state, "", link.getAttribute("href"));
   }
 });
 document.addEventListener(
@@ -506,6 +463,7 @@ for (const step of document.querySelectorAll("details.step[open]")) {
 }
 countNeeds();
 showRun();
+if (document.querySelector(".drawing[data-later]")) (window.requestIdleCallback ?? setTimeout)(() => loadDrawing("graph"));
 if (location.hash.startsWith("#step-")) {
   goTo(location.hash.slice(1));
   // The browser's own jump to the address comes later, and takes the focus away.
