@@ -12,9 +12,10 @@ run:
 	@sh .ci/venv run "$(PYTHON)"
 	@exec $(PY) manage.py up $(ARGS)
 
+# In two processes, each with servers of its own; `ARGS="-n0 --pdb"` for one.
 test:
 	@sh .ci/venv dev "$(PYTHON)"
-	@exec $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check:
 	@sh .ci/venv dev "$(PYTHON)"

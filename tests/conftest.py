@@ -20,8 +20,16 @@ def browser_found() -> bool:
     return bool(shutil.which("chromium")) or Path("/usr/bin/chromium").exists() or any(own.glob("chromium*"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without Chromium its tests are skipped; with REQUIRE_BROWSER=1 they run, and fail."""
+    """Say which tests stay together with `-n`, and what becomes of browser tests without Chromium.
+
+    A file stays in one process, for its fixtures; what starts processes and counts on their times is never run
+    beside its like. Without Chromium its tests are skipped; with REQUIRE_BROWSER=1 they run, and fail.
+    """
+    for item in items:
+        alone = item.get_closest_marker("processes")
+        item.add_marker(pytest.mark.xdist_group("processes" if alone else item.nodeid.split("::")[0]))
     if browser_found() or os.environ.get("REQUIRE_BROWSER") == "1":
         return
     for item in items:
