@@ -10,7 +10,9 @@ import tempfile
 
 import pytest
 
-OWN = "NYXCORE_TESTS_OWN_SERVERS"  # set by the process that hands out tests: those that run them start servers
+OWN = (
+    "NYXCORE_TESTS_OWN_SERVERS"  # set by the process that hands out tests: those that run them start servers
+)
 
 _stack = contextlib.ExitStack()
 
