@@ -46,6 +46,8 @@ def checked(
         return CheckedFinding(raw, analyzer, place, "", fingerprint(raw.rule_id, raw.path, "", raw.excerpt))
     symbol = enclosing(symbols, place.start_line)
     excerpt = index.excerpt(place.start_line, place.end_line)
+    if place.match == "exact" and lines_of(excerpt) != lines_of(raw.excerpt):
+        excerpt = raw.excerpt  # a program of ours has hidden something in it (a secret), so it stays hidden
     nth = occurrence(index, symbols, place, symbol)
     raw = replace(raw, excerpt=excerpt, start_line=place.start_line)
     return CheckedFinding(

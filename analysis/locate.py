@@ -101,7 +101,10 @@ class FileIndex:
         last = min(place + size, len(self.lines)) - 1
         exact = match == "exact"
         return Located(
-            self.numbers[place], self.numbers[last], "exact" if exact else "approximate", score=round(score, 3)
+            self.numbers[place],
+            self.numbers[last],
+            "exact" if exact else "approximate",
+            score=round(score, 3),
         )
 
     def candidates(self, quote: Sequence[str], hint: int) -> list[int]:

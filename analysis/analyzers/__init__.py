@@ -15,7 +15,16 @@ from analysis.analyzers import (
 from analysis.analyzers.base import Analyzer, ModelAnalyzer, Rule
 from analysis.analyzers.static import StaticAnalyzer
 
-__all__ = ["ANALYZERS", "MODEL_ANALYZERS", "RULES", "STATIC", "Analyzer", "ModelAnalyzer", "Rule", "StaticAnalyzer"]
+__all__ = [
+    "ANALYZERS",
+    "MODEL_ANALYZERS",
+    "RULES",
+    "STATIC",
+    "Analyzer",
+    "ModelAnalyzer",
+    "Rule",
+    "StaticAnalyzer",
+]
 
 STATIC: StaticAnalyzer = static.ANALYZER
 MODEL_ANALYZERS: dict[str, ModelAnalyzer] = {

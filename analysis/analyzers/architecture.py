@@ -40,7 +40,7 @@ what will then break or be forgotten. Claims about two places need both: quote t
             "architecture/scattered-constant",
             "Value that must agree is repeated",
             "medium",
-            "A limit, key, name, address or format is written out in several places that have to stay equal. Quote two.",
+            "A limit, key, name, address or format is written out in several places that must stay equal. Quote two.",
         ),
         Rule(
             "architecture/layer-bypass",

@@ -132,7 +132,9 @@ class ModelAnalyzer(Analyzer):
             label=self.label.lower(),
             focus=self.focus.strip(),
             leave=self.leave.strip(),
-            rules="\n".join(f"- {rule.id} ({rule.severity}): {rule.title}. {rule.text}" for rule in self.rules),
+            rules="\n".join(
+                f"- {rule.id} ({rule.severity}): {rule.title}. {rule.text}" for rule in self.rules
+            ),
             severities="\n".join(f"- {word}: {self.severities[word]}" for word in SEVERITIES),
             most=MOST_FINDINGS,
             data=data_rule(marker),
@@ -226,7 +228,12 @@ def findings_schema(rules: Sequence[Rule]) -> dict[str, Any]:
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
         **place,
         "suggestion": {"type": "string", "x-practice": "text"},
-        "evidence": {"type": "array", "maxItems": MOST_EVIDENCE, "items": _object(place), "x-practice": "none"},
+        "evidence": {
+            "type": "array",
+            "maxItems": MOST_EVIDENCE,
+            "items": _object(place),
+            "x-practice": "none",
+        },
     }
     found = {"type": "array", "maxItems": MOST_FINDINGS, "items": _object(finding)}
     return _object({"findings": found})

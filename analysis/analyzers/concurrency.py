@@ -7,9 +7,9 @@ ANALYZER = ModelAnalyzer(
     label="Concurrency and resource handling",
     version="1",
     focus="""\
-Look for state that threads, tasks, processes, requests or machines share, and for things that must be given back. For
-each shared value ask who else may read or write it between two lines. A finding on a race names the two parties and the
-order of events that breaks it. For each thing that is opened, taken or started ask on which path it is not given back.""",
+Look for state that threads, tasks, processes, requests or machines share, and for things that must be given back.
+For each shared value ask who else may read or write it between two lines. A finding on a race names the two parties and
+the order of events that breaks it. For each thing that is opened, taken or started ask on which path it stays open.""",
     leave="""\
 - State that only one thread or one request ever sees, or that the language makes atomic and that is used as such.
 - Code that no second party can reach in the data: a script, a single-threaded event loop without an await in between.
@@ -47,8 +47,8 @@ order of events that breaks it. For each thing that is opened, taken or started 
             "concurrency/deadlock",
             "Parties can wait for each other",
             "critical",
-            "Locks taken in two orders, a lock taken again that is not reentrant, waiting for a task while holding what "
-            "it needs, sending on a channel that nobody reads any more.",
+            "Locks taken in two orders, a lock taken again that is not reentrant, waiting for a task while holding "
+            "what it needs, sending on a channel that nobody reads any more.",
         ),
         Rule(
             "concurrency/lock-not-released",
@@ -69,7 +69,7 @@ order of events that breaks it. For each thing that is opened, taken or started 
             "concurrency/leaked-task",
             "Task or thread never ends",
             "high",
-            "A goroutine, thread, timer, subscription or listener that has no way to end, or is started again and again.",
+            "A goroutine, thread, timer, subscription or listener that has no way to end, or that piles up.",
         ),
         Rule(
             "concurrency/unawaited-task",

@@ -40,14 +40,14 @@ failures that turn into a success, and for clean-up that a failure skips.""",
             "errors/unchecked-result",
             "Result is used before its error is checked",
             "high",
-            "A status code, error value, -1, Optional or partial read is not looked at, and the value is used as valid.",
+            "A status code, error value, -1, Optional or partial read is not looked at, yet the value is used.",
         ),
         Rule(
             "errors/too-broad",
             "Handler catches more than it can handle",
             "medium",
-            "A handler meant for one failure also takes programming errors, cancellation or interrupts, and treats them "
-            "as that failure, so that they are hidden or retried.",
+            "A handler meant for one failure also takes programming errors, cancellation or interrupts, and treats "
+            "them as that failure, so that they are hidden or retried.",
         ),
         Rule(
             "errors/cause-lost",
@@ -75,7 +75,7 @@ failures that turn into a success, and for clean-up that a failure skips.""",
             "errors/fail-open",
             "Failing check lets through",
             "high",
-            "When a check of rights, limits, signatures or validity fails to run, the code goes on as if it had passed.",
+            "When a check of rights, limits, signatures or validity fails to run, the code goes on as if it passed.",
         ),
         Rule(
             "errors/retry",
@@ -94,8 +94,8 @@ failures that turn into a success, and for clean-up that a failure skips.""",
             "errors/finally",
             "Clean-up hides the error",
             "medium",
-            "A return, break or raise in finally or defer replaces the error that was on its way; a clean-up that fails "
-            "when the set-up had failed.",
+            "A return, break or raise in finally or defer replaces the error that was on its way; a clean-up that "
+            "fails when the set-up had failed.",
         ),
         Rule(
             "errors/crash-on-input",

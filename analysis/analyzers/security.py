@@ -13,8 +13,8 @@ data from outside enters (request, upload, message, file, environment of another
 something: a query, a shell, a path, an address, a template, a deserialiser, a redirect, a log. A finding names the
 source, the sink, and what an attacker sends. For each entry point ask who may call it, and whose rows it reaches.""",
     leave="""\
-- A sink whose data cannot come from outside: constants, values of the program's own, arguments of an operator's command.
-- What the framework in use does by itself (escaping templates, bound parameters, CSRF tokens), unless it is switched off.
+- A sink whose data cannot come from outside: constants, values of the program's own, arguments that an operator gives.
+- What the framework in use does by itself (escaping templates, bound parameters, CSRF tokens), unless switched off.
 - Missing hardening without an attack: rate limits, headers, longer keys, logging, "defence in depth", old versions.
 - Denial of service by mere load. Secrets in the source: another program looks for them.
 - Tests, examples and fixtures, unless they ship.""",
@@ -99,8 +99,8 @@ source, the sink, and what an attacker sends. For each entry point ask who may c
             "security/csrf",
             "Change can be triggered by another site",
             "high",
-            "A state-changing request that relies on cookies and is exempt from the token, or is done on GET; CORS that "
-            "reflects any origin together with credentials.",
+            "A state-changing request that relies on cookies and is exempt from the token, or is done on GET; CORS "
+            "that reflects any origin together with credentials.",
         ),
         Rule(
             "security/open-redirect",
@@ -126,8 +126,8 @@ source, the sink, and what an attacker sends. For each entry point ask who may c
             "security/unsafe-setting",
             "Setting switches a protection off",
             "high",
-            "Debug mode, permissive CORS, disabled certificate checks, a world-readable secret or an all-powerful role, "
-            "in configuration that is meant for production.",
+            "Debug mode, permissive CORS, disabled certificate checks, a world-readable secret or an all-powerful "
+            "role, in configuration that is meant for production.",
         ),
     ),
 )

@@ -111,12 +111,16 @@ def test_a_short_piece_of_a_line_is_not_enough():
     assert locate(FileIndex("value = compute(first)\n"), "(first)").rejected == "not_found"
 
 
-@pytest.mark.parametrize("excerpt", ["}", "    // twice\n    }", "# all of it", "/* a */", "-- done", " * text", ");"])
+@pytest.mark.parametrize(
+    "excerpt", ["}", "    // twice\n    }", "# all of it", "/* a */", "-- done", " * text", ");"]
+)
 def test_braces_and_comments_say_nothing(excerpt):
     assert judged(raw(excerpt=excerpt)).rejected == "trivial"
 
 
-@pytest.mark.parametrize("excerpt", ["#include <a.h>", "#[derive(Debug)]", "*p = 1;", "--count;", "a /* b */"])
+@pytest.mark.parametrize(
+    "excerpt", ["#include <a.h>", "#[derive(Debug)]", "*p = 1;", "--count;", "a /* b */"]
+)
 def test_code_that_looks_like_a_comment_counts(excerpt):
     assert not is_trivial(lines_of(excerpt))
 
@@ -145,7 +149,9 @@ def test_a_file_of_another_chunk_is_rejected():
 def test_evidence_in_this_chunk_opens_another_file():
     good = Place("a.py", "total += row.tax", 12)
     assert judged(raw(path="b.py", evidence=(good,))).match == "exact"
-    assert judged(raw(path="b.py", evidence=(replace(good, excerpt="no such line"),))).rejected == "not_in_chunk"
+    assert (
+        judged(raw(path="b.py", evidence=(replace(good, excerpt="no such line"),))).rejected == "not_in_chunk"
+    )
 
 
 def test_a_quote_does_not_run_past_the_end():
