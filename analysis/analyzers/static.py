@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from analysis.analyzers.base import LEVELS, TITLE, Analyzer, Rule
@@ -18,46 +17,11 @@ from analysis.plain import FileFacts, Files, RawFinding, Severity, Texts
 
 LARGE = 1_000_000  # bytes
 HUGE = 10_000_000
-PROGRAMS = {
-    ".exe",
-    ".dll",
-    ".so",
-    ".dylib",
-    ".o",
-    ".obj",
-    ".a",
-    ".lib",
-    ".class",
-    ".jar",
-    ".war",
-    ".pyc",
-    ".pyo",
-    ".pyd",
-    ".whl",
-}
-PACKED = {
-    ".egg",
-    ".apk",
-    ".msi",
-    ".deb",
-    ".rpm",
-    ".dmg",
-    ".iso",
-    ".zip",
-    ".tar",
-    ".gz",
-    ".tgz",
-    ".bz2",
-    ".xz",
-    ".7z",
-    ".rar",
-    ".sqlite",
-    ".sqlite3",
-    ".db",
-    ".dump",
-    ".bak",
-}
-BUILT = PROGRAMS | PACKED
+BUILT = re.compile(
+    r"\.(?:exe|dll|so|dylib|o|obj|a|lib|class|jar|war|py[cod]|whl|egg|apk|msi|deb|rpm|dmg|iso"
+    r"|zip|tar|t?gz|bz2|xz|7z|rar|sqlite3?|db|dump|bak)$",
+    re.IGNORECASE,
+)
 FIRST, MIDDLE, LAST = "<<<<<<< ", "=======", ">>>>>>> "
 TODO = re.compile(
     r"(?:#|//|/\*|^\s*\*|--|<!--|;|%|\"\"\"|''').*?\b(?P<word>TODO|FIXME|XXX|HACK)\b[:( ]*(?P<text>.*)"
@@ -203,14 +167,14 @@ def _finding(
 
 def _by_size(files: Files) -> Iterator[RawFinding]:
     for file in files:
-        kind = PurePosixPath(file.path).suffix.lower()
-        if kind in BUILT and not file.read:
+        built = BUILT.search(file.path)
+        if built and not file.read:
             yield _finding(
                 "static/committed-binary",
                 file.path,
                 1,
                 "",
-                f"Built or packed file ({kind}) in the repository",
+                f"Built or packed file ({built[0]}) in the repository",
                 f"`{file.path}` ({_size(file)}) is made from something else or cannot be read in a review. Every "
                 "version of it stays in the history.",
                 suggestion="Build or download it where it is needed, and add the pattern to .gitignore.",
