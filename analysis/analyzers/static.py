@@ -203,7 +203,7 @@ def _secrets(path: str, lines: Sequence[str], hits: Iterable[Hit]) -> Iterator[R
             path,
             hit.line,
             masked(lines[hit.line - 1]) if hit.line <= len(lines) else HIDDEN,
-            f"Looks like a secret: {hit.rule}",
+            f"Looks like {getattr(hit, 'label', '') or f'a secret: {hit.rule}'}",
             "Whoever can read the repository can use it. Taking it out of the newest version does not take it out of "
             "the history.",
             suggestion="Revoke it, then read the new one from the environment or a store of secrets.",
