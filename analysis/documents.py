@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel
 
 from analysis import diagrams, mermaid
 from analysis.plain import Ask, Citation, FileFacts, Overview, PagePlan, Texts
-from analysis.prompting import BadAnswer, clean, data_rule, fence, numbered, read_answer, told
+from analysis.prompting import BadAnswer, data_rule, fence, numbered, read_answer, told
 from nyxcore import markdown
 from nyxcore.ui import printable
 
@@ -148,13 +148,10 @@ def ask_plan(kind: DocumentKind, overview: Overview, repo_map: str, marker: str)
     )
 
 
-Text = Annotated[str, AfterValidator(clean)]
-
-
 class _Page(BaseModel):
-    title: Text
-    purpose: Text = ""
-    paths: list[Text]
+    title: str
+    purpose: str = ""
+    paths: list[str]
 
 
 class _Plan(BaseModel):
