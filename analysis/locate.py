@@ -36,7 +36,7 @@ def normalised(line: str) -> str:
 
 def lines_of(excerpt: str) -> list[str]:
     """The lines of a quote as they are compared: no blank ones, no numbers in front, single spaces."""
-    lines = [line for line in excerpt.splitlines() if line.strip()]
+    lines = [line for line in excerpt.split("\n") if line.strip()]  # as the lines of files are counted
     if lines and all(_NUMBERED.match(line) for line in lines):
         lines = [_NUMBERED.sub("", line) for line in lines]
     return [line for line in map(normalised, lines) if line]
@@ -201,7 +201,7 @@ def find(place: Place, index_of: Callable[[str], FileIndex | None]) -> Located:
     if index is None:
         return Located(rejected="not_in_manifest", score=0.0)
     hint = place.start_line
-    numbers = [int(found[1]) for found in map(_NUMBERED.match, place.excerpt.splitlines()) if found]
+    numbers = [int(found[1]) for found in map(_NUMBERED.match, place.excerpt.split("\n")) if found]
     if numbers and all(b == a + 1 for a, b in pairwise(numbers)):
         hint = numbers[0]  # copied together with the numbers in front
     return locate(index, place.excerpt, hint)

@@ -42,7 +42,8 @@ DEEP = 4  # below this, optional things are left out
 TOO_DEEP = 40
 
 NUMBERED = re.compile(r"^ *(\d+)\| (.*)$")
-LISTED = re.compile(r"^[-*] (\S+)")
+SAID = re.compile(r'\bpath="([^"]+)"')
+LISTED = re.compile(r"^(?:[-*] )?(\S+?)(?::|$| \()")
 FILE = re.compile(r"(?:[\w@+.-]+/)*[\w@+-]*\.?[\w@+-]+\.\w+|(?:[\w@+.-]+/)+[\w@+.-]+|\b[A-Z]\w*file\b")
 TELLING = re.compile(r"\w.*\w.*\w")
 NO_CODE = ("#", "//", "/*", "*", "--", "<!--", '"""', "'''")
@@ -66,10 +67,10 @@ def quotes_in(prompt: str) -> list[Quote]:
     for line in prompt.split("\n"):
         code = NUMBERED.match(line)
         if code is None:
-            named = FILE.search(line)
-            path = named[0] if named else path
+            said, named = SAID.search(line), FILE.search(line)
+            path = said[1] if said else named[0] if named else path
             item = LISTED.match(line)
-            if item and named:
+            if item and FILE.fullmatch(item[1]):
                 listed.append(Quote(item[1], 1, ""))
         elif path and TELLING.search(code[2]) and not code[2].lstrip().startswith(NO_CODE):
             found.append(Quote(path, int(code[1]), code[2]))
