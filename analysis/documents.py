@@ -81,9 +81,9 @@ You plan a document about a repository: {title}. {aim}
 {plan}
 
 Answer with a list of pages in reading order. Each has a short title, a purpose of one sentence (the question that the
-page answers), and paths: the files that it rests on, the most telling first, at most {files}, spelled exactly as the
-map has them. A page may only speak of what its files show, so choose files that show it. Plan no page for something
-that the repository does not have.
+page answers), and paths: the files that it rests on, the most telling first, at most {files}, each spelled as the map
+has it, folder and name joined, without a leading `./`. A page may only speak of what its files show, so choose files
+that show it. Plan no page for something that the repository does not have.
 
 # The data
 {data}"""
@@ -172,8 +172,9 @@ def parse_plan(text: str, manifest: Mapping[str, FileFacts]) -> Plan:
     unknown: dict[str, None] = {}
     pages: dict[str, PagePlan] = {}
     for page in read_answer(text, _Plan).pages:
-        known = [path for path in dict.fromkeys(page.paths) if path in manifest and manifest[path].read]
-        unknown |= dict.fromkeys(path for path in page.paths if path not in known)
+        named = dict.fromkeys(path.strip().removeprefix("./") for path in page.paths)
+        known = [path for path in named if path in manifest and manifest[path].read]
+        unknown |= dict.fromkeys(path for path in named if path not in known)
         title = " ".join(page.title.split())[:80]
         if known and title and len(pages) < MOST_PAGES:
             slug = _slug(title, pages)

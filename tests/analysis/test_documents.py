@@ -30,7 +30,7 @@ def plan(*pages):
 
 
 def test_a_plan_keeps_only_files_that_were_read():
-    made = parse_plan(plan(("Parts", ["src/app.py", "src/phantom.py", "src/app.py"])), MANIFEST)
+    made = parse_plan(plan(("Parts", ["./src/app.py", "src/phantom.py", "src/app.py"])), MANIFEST)
     assert made.pages == (PagePlan("parts", "Parts", "Why.", ("src/app.py",)),)
     assert made.unknown == ("src/phantom.py",)
 
