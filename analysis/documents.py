@@ -235,7 +235,8 @@ def stale(page_blobs: Mapping[str, str], current: Mapping[str, str]) -> list[str
 
 CITED = re.compile(r"`(?P<path>[^`\s][^`\n]*?):(?P<start>\d{1,9})(?:\s?[-–]\s?(?P<end>\d{1,9}))?`")
 _BLOCK = re.compile(
-    r"^(?P<mark>```+|~~~+)[ \t]*(?P<word>\w*)[^\n]*\n(?P<body>.*?)^(?P=mark)[ \t]*$", re.MULTILINE | re.DOTALL
+    r"^(?P<mark>`{3,}+|~{3,}+)[ \t]*(?P<word>\w*)[^\n]*\n(?P<body>.*?)^(?P=mark)[`~]*[ \t]*$",
+    re.MULTILINE | re.DOTALL,
 )
 _RENDERED = re.compile(r"<code>([^<]+?):(\d{1,9})(?:\s?[-–]\s?(\d{1,9}))?</code>")
 
@@ -268,6 +269,8 @@ def render(text: str, cited: Sequence[Citation], link: Callable[[Citation], str]
         drawings.append(drawn)
         return f"\n\n{word}{len(drawings) - 1}\n\n"
 
+    if len(text) > markdown.RENDERED_UP_TO:
+        return markdown.render(text)
     html = str(markdown.render(_BLOCK.sub(taken_out, text)))
     html = _RENDERED.sub(partial(_linked, cited=cited, link=link), html)
     for number, drawn in enumerate(drawings):

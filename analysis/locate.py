@@ -19,7 +19,8 @@ from analysis.plain import Located, Place, RawFinding
 NEARLY = 0.85  # ratio of difflib from which a window counts as the quote
 MOST_WINDOWS = 60  # that are compared character by character
 NEAR = 12  # lines around the hint that are always tried
-LONGEST_QUOTE = 3_000  # characters; beyond, only an exact match counts
+LONGEST_QUOTE = 2_000  # characters; beyond, only an exact match counts
+MOST_WORK = 20_000_000  # pairs of characters compared for one quote: bounds what a hostile file can cost
 PART_OF_LINE = 12  # characters; a shorter piece of a line may stand anywhere
 COMMON_WORD = 400  # lines; a word in more of them says nothing about the place
 
@@ -150,7 +151,7 @@ def _part(index: FileIndex, quote: Sequence[str], hint: int) -> Located | None:
 def _similar(index: FileIndex, quote: Sequence[str], hint: int) -> Located:
     """The best window of about as many lines, if it is similar enough."""
     wanted, size = "\n".join(quote), len(quote)
-    best, at, width = 0.0, 0, size
+    best, at, width, work = 0.0, 0, size, 0
     if len(wanted) <= LONGEST_QUOTE:
         matcher = SequenceMatcher(autojunk=False)
         matcher.set_seq2(wanted)
@@ -161,8 +162,9 @@ def _similar(index: FileIndex, quote: Sequence[str], hint: int) -> Located:
                     continue
                 matcher.set_seq1(window)
                 least = max(best, NEARLY)
-                if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least:
+                if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least or work > MOST_WORK:
                     continue
+                work += len(window) * len(wanted)
                 ratio = matcher.ratio()
                 if ratio > best:
                     best, at, width = ratio, place, lines

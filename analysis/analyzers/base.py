@@ -26,7 +26,7 @@ LEVELS: Mapping[Severity, Level] = {"critical": "error", "high": "error", "mediu
 PROSE = frozenset({"markdown", "rst", "text", "plain-text", "csv", "svg", "asciidoc", "tex", "diff"})
 SETTINGS = frozenset({"json", "yaml", "toml", "ini", "xml", "html", "css", "scss", "properties", "dotenv"})
 _TEST = re.compile(
-    r"(?:^|/)(?:tests?|__tests__|specs?|testdata|fixtures)/"
+    r"(?:^|/)(?:tests?|__tests__|testdata)/"
     r"|(?:^|/)(?:test_[^/]+|conftest)\.py$|_test\.(?:py|go|rb)$|\.(?:test|spec)\.[jt]sx?$|Tests?\.java$"
 )
 
