@@ -219,6 +219,13 @@ def test_boxes_do_not_cover_each_other():
         )
 
 
+def test_an_edge_over_several_layers_has_a_place_in_each_and_a_circle_ends():
+    chart = mermaid.parse("graph TD\n a --> b --> c --> d\n a --> d\n d --> a\n")
+    rows, ways = diagrams.layers(chart)
+    assert [sum(name in chart.nodes for name in row) for row in rows] == [1, 1, 1, 1]
+    assert [len(ways[edge]) for edge in chart.edges] == [2, 2, 2, 4, 4]
+
+
 def test_a_page_is_stale_when_a_file_of_it_changed_or_is_gone():
     kept = documents.blobs(PagePlan("p", "P", "", ("src/app.py", "src/db.py")), MANIFEST)
     now = {path: file.blob for path, file in MANIFEST.items()}
