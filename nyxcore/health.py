@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.apps import apps
 from django.conf import settings
-from django.db.models import Count, Max, Sum
+from django.db.models import Max, Sum
 from django.utils import timezone
 
 from nyxcore import events
@@ -66,10 +66,9 @@ def _threads() -> int:
 
 def _open_attempts() -> Iterator[tuple[str, float]]:
     for model in _leased():
-        rows = model._default_manager.filter(status__in=OPEN_ATTEMPT).order_by().values_list("status")
-        counts = dict(rows.annotate(n=Count("pk")))
-        for status in sorted(OPEN_ATTEMPT):
-            yield f'{{model="{model._meta.model_name}",status="{status}"}}', counts.get(status, 0)
+        for status in sorted(OPEN_ATTEMPT):  # one by one: each has its own index
+            count = model._default_manager.filter(status=status).count()
+            yield f'{{model="{model._meta.model_name}",status="{status}"}}', count
 
 
 def _waits() -> Iterator[tuple[str, float]]:

@@ -168,6 +168,13 @@ class Step(StatefulModel):
                 condition=~models.Q(workflow_phase="closed") | ~models.Q(status__in=[S.RUNNING, S.WAITING]),
             ),
         ]
+        indexes = [  # what the sweep looks at, however many steps have ended or wait for their turn
+            models.Index(
+                fields=["workflow", "status"],
+                name="step_at_work",
+                condition=models.Q(status__in=[S.RUNNING, S.WAITING, S.CUT_OFF]),
+            ),
+        ]
         triggers = [edge_trigger(STEP_EDGES, STEP_PERSON_EDGES)]
 
     def __str__(self) -> str:
@@ -288,9 +295,7 @@ class StepAttempt(Leased):
                 name="attempt_pending",
                 condition=models.Q(status=S.PENDING),
             ),
-            models.Index(
-                fields=["served_for"], name="attempt_running", condition=models.Q(status=S.RUNNING)
-            ),
+            models.Index(fields=["served_for"], name="attempt_running", condition=models.Q(status=S.RUNNING)),
             models.Index(fields=["id"], name="attempt_waiting", condition=models.Q(status=S.WAITING)),
             # The few that go on from another; without it each deleted attempt would be looked for in the whole table.
             models.Index(
