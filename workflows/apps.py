@@ -6,7 +6,9 @@ class WorkflowsConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell the kernel of the rows that this app stores."""
-        from nyxcore import active, bulk, channels, sweep
+        from pathlib import Path
+
+        from nyxcore import active, bulk, channels, sqlview, sweep
         from workflows import recovery
         from workflows.active import SOURCE as ACTIVE
         from workflows.bulk import SOURCE as BULK
@@ -16,3 +18,4 @@ class WorkflowsConfig(AppConfig):
         sweep.register(recovery.SWEPT)
         active.register(ACTIVE)
         bulk.register(BULK)
+        sqlview.register("workflow", Path(self.path) / "sql" / "active.sql")
