@@ -242,6 +242,7 @@ audited([BulkAction])
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
+    change_list_template = "admin/workers_link.html"
     age_column = "seen_at"
     list_display = ("name", "host", "threads", "started_at", "seen_at", "state")
     list_filter = ("host", AgeFilter)

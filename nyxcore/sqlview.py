@@ -22,7 +22,7 @@ COLUMNS = (
     "attempt_id", "attempt_number",
     "status", "reason", "worker", "held_by",
     "since",  # queued or started; of a run: its last change
-    "age_seconds", "heartbeat_age_seconds", "due_in_seconds", "deadline", "error",
+    "age_seconds", "heartbeat_at", "heartbeat_age_seconds", "due_in_seconds", "deadline", "error",
     "path",  # of its page
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from nyxcore import active_views, bulk_views, live_views, views
+from nyxcore import active_views, bulk_views, live_views, views, workers_views
 
 handler400 = views.bad_request
 
@@ -14,6 +14,7 @@ urlpatterns = [
     path("workflows/", include("workflows.urls")),
     path("active/", active_views.active_page, name="active"),
     path("active/count/", active_views.active_count, name="active-count"),
+    path("workers/", workers_views.workers_page, name="workers"),
     path("bulk/<int:pk>/", bulk_views.bulk_page, name="bulk"),
     path("bulk/<int:pk>/abort/", bulk_views.bulk_abort, name="bulk-abort"),
     path("events/token/", live_views.token, name="events-token"),
