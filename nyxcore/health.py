@@ -67,7 +67,9 @@ def _threads() -> int:
 def queue_of(model: type[Leased]) -> tuple[int, datetime | None]:
     """How many attempts wait for a worker, and since when the oldest does that may run now."""
     queued = model._default_manager.filter(status=Status.PENDING)
-    oldest: datetime | None = queued.filter(queued_at__lte=Clock()).aggregate(oldest=Min("queued_at"))["oldest"]
+    oldest: datetime | None = queued.filter(queued_at__lte=Clock()).aggregate(oldest=Min("queued_at"))[
+        "oldest"
+    ]
     return queued.count(), oldest
 
 

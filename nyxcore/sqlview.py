@@ -1,4 +1,4 @@
-"""`nyxcore_active`: what is active over all apps as one view, for those who look with psql. Nothing of ours writes by it.
+"""`nyxcore_active`: what is active over all apps as one view, for psql and for pages that know no app.
 
 Each app registers its part, a file of SELECTs over its own tables. The view is made anew whenever a part has changed:
 after migrations, and by `manage.py bootstrap`, which `up` runs when a file in an app's `sql` folder is another one.

@@ -8,8 +8,8 @@ predicates, and each row is judged again under its run's lock, so two sweepers a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +66,8 @@ class Target:
     hand_over: Callable[[int, str], None]  # end an attempt of a worker that has to go, and open its next one
     # Many silent rows at once: what was done to each that it dealt with. `expire` takes the others, one by one.
     expire_together: Callable[[list[int]], dict[int, str]] | None = None
+    # Sentences on one row of another kind, by its word: a step, an attempt.
+    explain_more: Mapping[str, Callable[[int], list[str] | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

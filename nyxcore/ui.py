@@ -17,7 +17,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from lucide.templatetags.lucide import lucide
 
-from nyxcore.states import Status
+from nyxcore.states import NEXT_ACTION, Reason, Status
 
 # Each status has a shape of its own, so that it reads without colour.
 STATUS_ICONS: dict[str, str] = {
@@ -102,6 +102,25 @@ def icon(name: str, css: str = "") -> SafeString:
 @cache
 def status_word(status: str) -> str:
     return str(Status(status).label)
+
+
+def cause(reason: str) -> str:
+    """The sentence for a reason, "" without one."""
+    return str(Reason(reason).label) if reason in Reason.values else reason
+
+
+def helps(status: str, reason: str) -> str:
+    """What somebody can do about a row that stands still, in one sentence that fits its status."""
+    cut = reason.startswith("cut_off:")
+    if status == Status.CANCELLED:
+        return NEXT_ACTION[Reason.USER]
+    if status == Status.CUT_OFF and not cut:
+        return NEXT_ACTION[Reason.CUT_MAX_TOKENS]
+    if status == Status.PAUSED and not (cut or reason in (Reason.BUDGET, Reason.WAITING, Reason.USER)):
+        return "Open it and resume."
+    if status == Status.FAILED and reason in (Reason.HANDOVER, Reason.WAITING, ""):
+        return "Retry the step, or resume the run."  # what would help while it was still at work does not now
+    return NEXT_ACTION.get(reason, "")
 
 
 @cache

@@ -21,8 +21,8 @@ SHOWN = 200  # running attempts in all
 WORKERS = 100
 
 _HELD = """
-SELECT split_part(worker, '/', 1), kind, run_id, run_name, coalesce(item, ''), attempt_number, path, since, heartbeat_at,
-       due_in_seconds < 0, count(*) OVER (PARTITION BY split_part(worker, '/', 1))
+SELECT split_part(worker, '/', 1), kind, run_id, run_name, coalesce(item, ''), attempt_number, path, since,
+       heartbeat_at, due_in_seconds < 0, count(*) OVER (PARTITION BY split_part(worker, '/', 1))
   FROM nyxcore_active WHERE level = 'attempt' AND status = 'running' ORDER BY since LIMIT %s
 """
 
@@ -129,6 +129,8 @@ def _sweep() -> tuple[datetime | None, bool, datetime | None]:
     """(last pass, whether that is long ago, until when the guard holds)."""
     late = When(last_pass__lt=ago(3 * settings.NYXCORE_SWEEP_EVERY), then=Value(True))
     holds = When(guard_until__gt=ago(0), then="guard_until")
-    state = SweepState.objects.annotate(late=Case(late, default=Value(False)), holds=Case(holds, default=None))
+    state = SweepState.objects.annotate(
+        late=Case(late, default=Value(False)), holds=Case(holds, default=None)
+    )
     found = state.values_list("last_pass", "late", "holds").first()
     return found or (None, True, None)

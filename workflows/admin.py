@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -27,9 +27,8 @@ from nyxcore.admin import (
 from nyxcore.dbtime import ago
 from nyxcore.models import Worker
 from nyxcore.states import Status
-from workflows import operating, services
+from workflows import explain, operating, services
 from workflows.decide import DONE
-from workflows.explain import explain
 from workflows.models import Step, StepAttempt, Workflow, WorkflowTemplate
 
 OPERATOR = "operator"
@@ -58,7 +57,22 @@ class WorkerFilter(admin.SimpleListFilter):
         return queryset.filter(Exists(running))
 
 
-class Operated(StatefulAdmin):
+class Explained(StatefulAdmin):
+    """The page of a row begins with what `manage.py explain` says of it."""
+
+    readonly_fields: ClassVar[tuple[str, ...]] = ("explanation",)
+    explain: ClassVar[Any]  # from a row to its sentences
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
+        return [*self.readonly_fields, *fields]
+
+    @admin.display(description="why it is where it is")
+    def explanation(self, row: Any) -> SafeString:
+        return format_html_join("", "<p>{}</p>", ((line,) for line in self.explain(row)))
+
+
+class Operated(Explained):
     """Rows with actions; whoever may change them may use these."""
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
@@ -115,6 +129,7 @@ class WorkflowAdmin(Operated):
     search_fields = ("name", "owner__username", "id__exact")
     actions = ("mark_failed", "retry", "release", "pause", "cancel")
     readonly_fields = ("explanation", "related")
+    explain = staticmethod(explain.explain)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         steps = Step.objects.filter(workflow=OuterRef("pk")).order_by().values("workflow")
@@ -124,20 +139,12 @@ class WorkflowAdmin(Operated):
         found: QuerySet[Any] = rows.annotate(steps_total=Subquery(total), steps_done=Subquery(done))
         return found
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
-        return [*self.readonly_fields, *fields]
-
     def view_on_site(self, obj: Workflow) -> str:
         return obj.get_absolute_url()
 
     @admin.display(description="progress")
     def progress(self, workflow: Any) -> str:
         return f"{workflow.steps_done or 0} of {workflow.steps_total or 0}"
-
-    @admin.display(description="why it is where it is")
-    def explanation(self, workflow: Workflow) -> SafeString:
-        return format_html_join("", "<p>{}</p>", ((line,) for line in explain(workflow)))
 
     @admin.display(description="more")
     def related(self, workflow: Workflow) -> SafeString:
@@ -180,10 +187,11 @@ class StepAdmin(Operated):
     list_select_related = ("workflow",)
     search_fields = ("title", "key", "workflow__name", "id__exact")
     actions = ("retry", "release")
-    readonly_fields = ("related",)
+    readonly_fields = ("explanation", "related")
+    explain = staticmethod(explain.explain_step)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).select_related("workflow")
+        rows = super().get_queryset(request).select_related("workflow__owner", "workflow__held_by")
         return rows.defer("workflow__input", "workflow__inputs", "workflow__description")
 
     def view_on_site(self, obj: Step) -> str:
@@ -211,8 +219,9 @@ class StepAdmin(Operated):
 
 
 @admin.register(StepAttempt)
-class StepAttemptAdmin(StatefulAdmin):
+class StepAttemptAdmin(Explained):
     attempt_path = ""
+    explain = staticmethod(explain.explain_attempt)
     list_display = (
         "id",
         "of_step",
@@ -234,7 +243,8 @@ class StepAttemptAdmin(StatefulAdmin):
         return allowed or lookup == "step__workflow__id__exact"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).select_related("step__workflow", "caused_by")
+        related = ("step__workflow__owner", "step__workflow__held_by", "caused_by")
+        rows = super().get_queryset(request).select_related(*related)
         unused = ("input", "inputs", "description")
         return rows.defer("step__output", "step__config", *(f"step__workflow__{name}" for name in unused))
 

@@ -15,9 +15,8 @@ from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring, tell_to_stop
 from nyxcore.states import SWEEP, Actor, OfRow, Reason, Status, acting, transition, transition_all
-from workflows import engine, requests, runner
+from workflows import engine, explain, requests, runner
 from workflows.decide import DONE
-from workflows.explain import explain
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Result
@@ -301,8 +300,19 @@ def _by_status(rows: QuerySet[Any]) -> dict[Status, list[int]]:
 
 
 def explain_run(pk: int) -> list[str] | None:
-    workflow = Workflow.objects.filter(pk=pk).first()
-    return explain(workflow) if workflow else None
+    workflow = Workflow.objects.select_related("owner", "held_by").filter(pk=pk).first()
+    return explain.explain(workflow) if workflow else None
+
+
+def explain_step(pk: int) -> list[str] | None:
+    step = Step.objects.select_related("workflow__owner", "workflow__held_by").filter(pk=pk).first()
+    return explain.explain_step(step) if step else None
+
+
+def explain_attempt(pk: int) -> list[str] | None:
+    rows = StepAttempt.objects.select_related("step__workflow__owner", "step__workflow__held_by")
+    attempt = rows.filter(pk=pk).first()
+    return explain.explain_attempt(attempt) if attempt else None
 
 
 SWEPT = sweep.Target(
@@ -319,6 +329,7 @@ SWEPT = sweep.Target(
     repair=repair,
     work=runner.work,
     explain=explain_run,
+    explain_more={"step": explain_step, "attempt": explain_attempt},
     hand_over=runner.hand_over,
 )
 
