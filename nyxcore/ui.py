@@ -43,6 +43,7 @@ ICONS = (
     "file-text",
     "hand",
     "hourglass",
+    "undo-2",
     "info",
     "keyboard",
     "link",

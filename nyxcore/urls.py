@@ -17,6 +17,7 @@ urlpatterns = [
     path("workers/", workers_views.workers_page, name="workers"),
     path("bulk/<int:pk>/", bulk_views.bulk_page, name="bulk"),
     path("bulk/<int:pk>/abort/", bulk_views.bulk_abort, name="bulk-abort"),
+    path("bulk/<int:pk>/undo/", bulk_views.bulk_undo, name="bulk-undo"),
     path("events/token/", live_views.token, name="events-token"),
     path("accounts/login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),

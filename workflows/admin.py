@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -19,19 +18,17 @@ from nyxcore.admin import (
     ReasonFilter,
     StatefulAdmin,
     StatusFilter,
-    act_on,
-    ask_first,
-    audited,
     row_link,
 )
+from nyxcore.admin_acts import OperatedAdmin
+from nyxcore.admin_audit import audited
 from nyxcore.dbtime import ago
 from nyxcore.models import Worker
 from nyxcore.states import Status
-from workflows import explain, operating, services
+from workflows import explain, operated
 from workflows.decide import DONE
 from workflows.models import Step, StepAttempt, Workflow, WorkflowTemplate
 
-OPERATOR = "operator"
 WORKERS_LISTED = 50
 
 audited([Workflow, Step, StepAttempt])
@@ -72,46 +69,13 @@ class Explained(StatefulAdmin):
         return format_html_join("", "<p>{}</p>", ((line,) for line in self.explain(row)))
 
 
-class Operated(Explained):
-    """Rows with actions; whoever may change them may use these."""
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Django's own change permission opens forms that save rows, so it is closed; this one opens actions."""
-        return bool(request.user.has_perm(f"workflows.change_{self.opts.model_name}"))
-
-    def act(
-        self,
-        request: HttpRequest,
-        rows: QuerySet[Any],
-        verb: Callable[..., Any],
-        done: str,
-        *,
-        ask: tuple[str, str] | None = None,
-        **kwargs: Any,
-    ) -> HttpResponse | None:
-        """Do `verb` to each row as this operator; `ask` (question and button) has it confirmed first."""
-        if ask and not request.POST.get("confirmed"):
-            return ask_first(self, request, rows, *ask)
-        act_on(self, request, rows, lambda row: verb(row, by=request.user, **kwargs), done, services.Refused)
-        return None
-
-
-_FAILING = (
-    "Each of these runs ends now as failed: running calls are stopped, what they have written is kept. "
-    "Their owners can resume them; a call that was stopped is then paid again."
-)
-_CANCELLING = (
-    "Each of these runs ends now: running calls are stopped, what they have written is kept, every step "
-    "that is not done becomes cancelled."
-)
-_RELEASING = (
-    "The running attempts end as lost, though their workers may still live, and new ones wait for any worker. "
-    "What the calls have cost so far is spent, and they are paid again."
-)
+class Operated(Explained, OperatedAdmin):
+    """Such rows with the verbs of an operator."""
 
 
 @admin.register(Workflow)
 class WorkflowAdmin(Operated):
+    source = operated.WORKFLOWS
     attempt_path = "step__workflow"
     list_display = (
         "id",
@@ -127,7 +91,6 @@ class WorkflowAdmin(Operated):
     list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "template_slug")
     list_select_related = ("owner",)
     search_fields = ("name", "owner__username", "id__exact")
-    actions = ("mark_failed", "retry", "release", "pause", "cancel")
     readonly_fields = ("explanation", "related")
     explain = staticmethod(explain.explain)
 
@@ -154,39 +117,16 @@ class WorkflowAdmin(Operated):
             ("nyxcore_auditentry", "audit entries", {"model__exact": "workflow", "row": workflow.pk}),
         )
 
-    @admin.action(description="Mark failed", permissions=["operate"])
-    def mark_failed(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_FAILING, "Mark failed")
-        return self.act(request, rows, operating.mark_failed, "marked failed", ask=ask)
-
-    @admin.action(description="Retry what failed (resume)", permissions=["operate"])
-    def retry(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        return self.act(request, rows, services.resume_workflow, "resumed", kind=OPERATOR)
-
-    @admin.action(description="Release running steps from their workers", permissions=["operate"])
-    def release(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_RELEASING, "Release")
-        return self.act(request, rows, operating.release_workflow, "released", ask=ask)
-
-    @admin.action(description="Pause", permissions=["operate"])
-    def pause(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        return self.act(request, rows, services.pause_workflow, "paused", kind=OPERATOR)
-
-    @admin.action(description="Cancel", permissions=["operate"])
-    def cancel(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_CANCELLING, "Cancel the runs")
-        return self.act(request, rows, services.cancel_workflow, "cancelled", ask=ask, kind=OPERATOR)
-
 
 @admin.register(Step)
 class StepAdmin(Operated):
+    source = operated.STEPS
     attempt_path = "step"
     list_display = ("id", "run", "position", "title", "kind", "status_word", "reason", "status_changed_at")
     list_display_links = ("id", "title")
     list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "kind")
     list_select_related = ("workflow",)
     search_fields = ("title", "key", "workflow__name", "id__exact")
-    actions = ("retry", "release")
     readonly_fields = ("explanation", "related")
     explain = staticmethod(explain.explain_step)
 
@@ -208,18 +148,10 @@ class StepAdmin(Operated):
             ("nyxcore_auditentry", "audit entries", {"model__exact": "step", "row": step.pk}),
         )
 
-    @admin.action(description="Retry", permissions=["operate"])
-    def retry(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        return self.act(request, rows, services.retry_step, "retried", kind=OPERATOR)
-
-    @admin.action(description="Release from its worker", permissions=["operate"])
-    def release(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_RELEASING, "Release")
-        return self.act(request, rows, operating.release_step, "released", ask=ask)
-
 
 @admin.register(StepAttempt)
-class StepAttemptAdmin(Explained):
+class StepAttemptAdmin(Operated):
+    source = operated.ATTEMPTS
     attempt_path = ""
     explain = staticmethod(explain.explain_attempt)
     list_display = (
