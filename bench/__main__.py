@@ -112,16 +112,16 @@ def load_bench(options: argparse.Namespace, env: dict[str, str], owner: Any) -> 
 
     other = get_user_model().objects.create_user("other")
     command = [sys.executable, "-m", "nyxcore.worker"]
-    processes = [subprocess.Popen([*command, f"w{n}"], env=env) for n in range(options.workers)]
-    try:
-        time.sleep(8)
-        found = load.measure(owner, other, options.runs, [one.pid for one in processes], pss)
-        print(load.line(found), flush=True)
-    finally:
-        for one in processes:
-            one.terminate()
-        for one in processes:
-            one.wait(40)
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> list[int]:
+            processes = [subprocess.Popen([*command, f"w{n}"], env=env) for n in range(options.workers)]
+            for one in processes:
+                stack.callback(one.wait, 40)
+                stack.callback(one.terminate)
+            return [one.pid for one in processes]
+
+        print(load.line(load.measure(owner, other, options.runs, begin, pss)), flush=True)
 
 
 def many_bench(options: argparse.Namespace) -> None:
