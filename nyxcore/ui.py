@@ -186,7 +186,9 @@ def size(count: int) -> str:
     """Bytes in the unit people read: 840 bytes, 12 KB, 1.0 MB."""
     if count < 1000:
         return f"{count} bytes"
-    return f"{count / 1000:.0f} KB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} KB"
+    return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.1f} GB"
 
 
 # --- times ----------------------------------------------------------------------------------------------------

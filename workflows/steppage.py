@@ -192,6 +192,7 @@ def _attempts(step: Step) -> Sequence[StepAttempt]:
             # Seconds in the queue; a back-off is no queue.
             waited=Extract(Greatest(Coalesce("started_at", Now()) - F("queued_at"), timedelta()), "epoch"),
             no_text=ExpressionWrapper(Q(output=""), output_field=BooleanField()),
+            thinned=ExpressionWrapper(Q(request__thinned__has_key="output"), output_field=BooleanField()),
         )
         .order_by("-number")[:ATTEMPTS_SHOWN]
     )
