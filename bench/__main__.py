@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 CELERY = [sys.executable, "-m", "celery"]
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR"]
@@ -38,7 +39,11 @@ def pss(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page"])
+    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "load", "many"])
+    parser.add_argument("--runs", type=int, default=10_000, help="load: workflows in the queue")
+    parser.add_argument("--workers", type=int, default=4, help="load: worker processes")
+    parser.add_argument("--attempts", type=int, default=1_000_000, help="many: ended attempts in the table")
+    parser.add_argument("--queued", type=int, default=100_000, help="many: queued attempts")
     options = parser.parse_args()
     from nyxcore import embedded
 
@@ -70,8 +75,12 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
     owner = get_user_model().objects.create_user("bench")
     if options.only in (None, "page"):
         print(page.line(page.measure(owner, options.rounds)), flush=True)
-        if options.only:
-            return
+    if options.only == "load":
+        load_bench(options, env, owner)
+    if options.only == "many":
+        many_bench(options)
+    if options.only in ("page", "load", "many"):
+        return
     sender = Process()
     sender.start()
     ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16"]
@@ -93,6 +102,39 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
                     flush=True,
                 )
     sender.close()
+
+
+def load_bench(options: argparse.Namespace, env: dict[str, str], owner: Any) -> None:
+    """A long queue and several workers. Takes minutes, so it runs only when it is asked for."""
+    from django.contrib.auth import get_user_model
+
+    from bench import load
+
+    other = get_user_model().objects.create_user("other")
+    command = [sys.executable, "-m", "nyxcore.worker"]
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> list[int]:
+            processes = [subprocess.Popen([*command, f"w{n}"], env=env) for n in range(options.workers)]
+            for one in processes:
+                stack.callback(one.wait, 40)
+                stack.callback(one.terminate)
+            return [one.pid for one in processes]
+
+        print(load.line(load.measure(owner, other, options.runs, begin, pss)), flush=True)
+
+
+def many_bench(options: argparse.Namespace) -> None:
+    """A million rows. Takes minutes to write, so it runs only when it is asked for."""
+    from django.contrib.auth import get_user_model
+
+    from bench import many
+
+    people = get_user_model().objects
+    owners = [people.create_user(f"p{n}", is_staff=n == many.OWNERS - 1) for n in range(many.OWNERS)]
+    many.fill(owners, options.attempts, options.queued)
+    print("\n".join(many.measure(owners, options.rounds)), flush=True)
+    print(many.plan(), flush=True)
 
 
 def memory(worker_pid: int, env: dict[str, str]) -> str:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
-from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib import admin
 from django.db import models
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from nyxcore.dbtime import ago
-from nyxcore.models import AuditEntry, BulkAction, LanguageModel, StatefulModel, SweepState, Worker
+from nyxcore.models import BulkAction, LanguageModel, StatefulModel, SweepState, Worker
 from nyxcore.states import Reason, Status
 
 admin.site.site_header = "nyxcore"
 admin.site.site_title = "nyxcore"
 admin.site.index_title = "Operation"
 
-AT_ONCE = 1_000  # rows of one action
-TOLD = 5  # refusals shown in words
 HOUR, DAY = 3600, 86_400
 AGES = (
     ("<1h", "less than an hour ago", HOUR),
@@ -61,9 +56,10 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 def urgency() -> Case:
-    """Stuck and failed first, then what waits for a person, then what is at work."""
+    """What the sweep has ended first (stuck before the rest), then failed, what waits for a person, what is at work."""
     person = Q(status__in=(Status.CUT_OFF, Status.WAITING, Status.PAUSED))
-    ranks = [Q(reason=Reason.STUCK) & ~Q(status=Status.COMPLETED), Q(status=Status.FAILED), person]
+    swept = Q(reason__in=(Reason.LOST, Reason.DEADLINE), status=Status.FAILED)
+    ranks = [Q(reason=Reason.STUCK) & ~Q(status=Status.COMPLETED), swept, Q(status=Status.FAILED), person]
     ranks += [Q(status=Status.RUNNING), Q(status=Status.PENDING)]
     cases = [When(condition, then=Value(rank)) for rank, condition in enumerate(ranks)]
     return Case(*cases, default=Value(len(ranks)), output_field=IntegerField())
@@ -125,53 +121,6 @@ class AgeFilter(admin.SimpleListFilter):
         return queryset
 
 
-# --- actions ---
-
-
-def ask_first(
-    model_admin: Any, request: HttpRequest, rows: QuerySet[Any], question: str, button: str
-) -> HttpResponse:
-    """The page that asks before an action that cannot be undone, with the rows it is about."""
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": button,
-        "question": question,
-        "button": button,
-        "rows": rows[:AT_ONCE],
-        "action": request.POST["action"],
-        "checkbox": ACTION_CHECKBOX_NAME,
-        "opts": model_admin.opts,
-        "media": model_admin.media,
-    }
-    return TemplateResponse(request, "admin/confirm_action.html", context)
-
-
-def act_on(
-    model_admin: Any,
-    request: HttpRequest,
-    rows: QuerySet[Any],
-    act: Callable[[Any], Any],
-    done: str,
-    refused_by: type[Exception],
-) -> None:
-    """Do `act` to each row in a transaction of its own; tell how many it was done to, and why not to the others."""
-    count, refusals = 0, []
-    for row in rows[:AT_ONCE]:
-        try:
-            act(row)
-        except refused_by as error:
-            refusals.append(f"{row.pk}: {error}")
-        else:
-            count += 1
-    noun = model_admin.opts.verbose_name if count == 1 else model_admin.opts.verbose_name_plural
-    if count:
-        model_admin.message_user(request, f"{count} {noun} {done}.", messages.SUCCESS)
-    if refusals:
-        more = f" … and {len(refusals) - TOLD} more." if len(refusals) > TOLD else ""
-        told = " ".join(refusals[:TOLD])
-        model_admin.message_user(request, f"{len(refusals)} left as they are. {told}{more}", messages.WARNING)
-
-
 def row_link(model: type[models.Model] | str, pk: int, text: str = "") -> SafeString | str:
     """A link to the admin page of a row, or just its name where there is none."""
     label = model if isinstance(model, str) else model._meta.label_lower
@@ -183,34 +132,6 @@ def row_link(model: type[models.Model] | str, pk: int, text: str = "") -> SafeSt
 
 
 # --- the kernel's own rows ---
-
-
-@admin.register(AuditEntry)
-class AuditAdmin(ReadOnlyAdmin):
-    age_column = "at"
-    list_display = ("at", "actor", "name", "action", "row_of", "change", "reason", "detail")
-    list_filter = ("actor", "model", ReasonFilter, AgeFilter)
-    list_select_related = ("user",)
-    search_fields = ("name", "action", "detail", "row__exact")
-    ordering = ("-pk",)
-
-    @admin.display(description="row", ordering="row")
-    def row_of(self, entry: AuditEntry) -> SafeString | str:
-        return row_link(AUDITED.get(entry.model, entry.model), entry.row, f"{entry.model} {entry.row}")
-
-    @admin.display(description="change")
-    def change(self, entry: AuditEntry) -> str:
-        return f"{entry.from_status} > {entry.to_status}" if entry.to_status else ""
-
-
-AUDITED: dict[
-    str, str
-] = {}  # an audited model's name, as entries have it: "app.model", filled by the apps' admins
-
-
-def audited(models_: Iterable[type[models.Model]]) -> None:
-    """Let audit entries link to the rows of these models."""
-    AUDITED.update({model._meta.model_name or "": model._meta.label_lower for model in models_})
 
 
 @admin.register(BulkAction)
@@ -237,11 +158,9 @@ class BulkActionAdmin(StatefulAdmin):
         return super().get_queryset(request).defer("rows")
 
 
-audited([BulkAction])
-
-
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
+    change_list_template = "admin/workers_link.html"
     age_column = "seen_at"
     list_display = ("name", "host", "threads", "started_at", "seen_at", "state")
     list_filter = ("host", AgeFilter)

@@ -17,7 +17,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import F, Q
 
 from nyxcore.dbtime import ago, later
-from nyxcore.models import AuditEntry, BulkAction
+from nyxcore.models import AuditEntry, BulkAction, acting_for
 from nyxcore.states import Later, Reason, Status, acting, current_actor, person, transition
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Verb:
     doing: str  # Cancelling
     done: str  # cancelled
     act: Callable[[int, Any, str], None]
+    asks: str = ""  # what it does and whether it can be undone, where an operator is to be asked first
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ class _NotOurs(Exception):
 def _do(action: BulkAction, verb: Verb, row: int, worker: str) -> bool:
     """Do one row and count it, both or neither; False when the action is not ours any more."""
     try:
-        with transaction.atomic():
+        with transaction.atomic(), acting_for(action.pk):
             verb.act(row, action.owner, action.filter)
             changes = _count(action, worker, "done")
     except _NotOurs:

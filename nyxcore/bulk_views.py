@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from nyxcore import bulk, health
+from nyxcore import bulk, health, undo
 from nyxcore.access import signed_in
 from nyxcore.models import BulkAction
 from nyxcore.states import Status
@@ -43,15 +43,19 @@ def _show(request: HttpRequest, action: BulkAction, *, part: bool, status: int =
     source = bulk.SOURCES.get(action.target)
     verb = source.verbs.get(action.verb) if source else None
     is_open = action.status in OPEN
+    staff = bool(getattr(request.user, "is_staff", False))
+    hidden = action.target == undo.SOURCE.name and not staff  # its rows have pages in the administration only
+    way = "" if is_open or action.target == undo.SOURCE.name else undo.way_of_all(action)
     context: dict[str, Any] = {
         "action": action, "verb": verb, "is_open": is_open, "version": _version(action),
         "counted": source.count(action.total) if source else f"{action.total:,}",
-        "remarks": [(source.row_url(row) if source else "", row, said) for row, said in action.remarks],
+        "remarks": [("" if hidden or not source else source.row_url(row), row, said) for row, said in action.remarks],
         "untold": action.skipped + action.failed - len(action.remarks),
         "left": action.total - action.treated,
-        "back": source.list_url(action.filter) if source else "/",
+        "back": source.list_url(action.filter) if source and not hidden else "/",
+        "way": way if isinstance(way, undo.Way) else None, "no_way": way if isinstance(way, str) else "",
         "no_worker": health.no_worker_since() if is_open else None, "now": timezone.now(),
-        "section": f"{action.target}s", "aborted": status == 409,
+        "section": f"{action.target}s", "refused": status == 409,
     }  # fmt: skip
     return render(request, "_bulk_progress.html" if part else "bulk.html", context, status=status)
 
@@ -66,3 +70,13 @@ def bulk_abort(request: HttpRequest, pk: int) -> HttpResponseBase:
     if not htmx and stopped:
         return redirect("bulk", pk=pk)
     return _show(request, _get(request, pk), part=bool(htmx), status=200 if stopped else 409)
+
+
+@signed_in
+@require_POST
+def bulk_undo(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Begin to undo what it has done."""
+    action = _get(request, pk)
+    if action.status in OPEN or not isinstance(undo.way_of_all(action), undo.Way):
+        return _show(request, action, part=False, status=409)
+    return redirect("bulk", pk=undo.undo_all(action, request.user).pk)

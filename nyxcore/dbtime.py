@@ -41,8 +41,8 @@ def ago(seconds: float) -> CombinedExpression:
     return CombinedExpression(Clock(), Combinable.SUB, Seconds(seconds), output_field=DateTimeField())
 
 
-def later(seconds: float) -> CombinedExpression:
-    """The time `seconds` after now."""
+def later(seconds: float | Any) -> CombinedExpression:
+    """The time `seconds` (a number, or an expression over the row) after now."""
     return CombinedExpression(Clock(), Combinable.ADD, Seconds(seconds), output_field=DateTimeField())
 
 

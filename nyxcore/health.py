@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.apps import apps
 from django.conf import settings
-from django.db.models import Count, Max, Sum
+from django.db.models import Max, Min, Sum
 from django.utils import timezone
 
 from nyxcore import events
@@ -64,23 +64,26 @@ def _threads() -> int:
     return alive.aggregate(sum=Sum("threads"))["sum"] or 0
 
 
+def queue_of(model: type[Leased]) -> tuple[int, datetime | None]:
+    """How many attempts wait for a worker, and since when the oldest does that may run now."""
+    queued = model._default_manager.filter(status=Status.PENDING)
+    oldest: datetime | None = queued.filter(queued_at__lte=Clock()).aggregate(oldest=Min("queued_at"))[
+        "oldest"
+    ]
+    return queued.count(), oldest
+
+
 def _open_attempts() -> Iterator[tuple[str, float]]:
     for model in _leased():
-        rows = model._default_manager.filter(status__in=OPEN_ATTEMPT).order_by().values_list("status")
-        counts = dict(rows.annotate(n=Count("pk")))
-        for status in sorted(OPEN_ATTEMPT):
-            yield f'{{model="{model._meta.model_name}",status="{status}"}}', counts.get(status, 0)
+        for status in sorted(OPEN_ATTEMPT):  # one by one: each has its own index
+            count = model._default_manager.filter(status=status).count()
+            yield f'{{model="{model._meta.model_name}",status="{status}"}}', count
 
 
 def _waits() -> Iterator[tuple[str, float]]:
     for model in _leased():
         queued = model._default_manager.filter(status=Status.PENDING, queued_at__lte=Clock())
-        oldest = (
-            queued.order_by("queued_at")
-            .annotate(wait=since("queued_at"))
-            .values_list("wait", flat=True)
-            .first()
-        )
+        oldest = queued.aggregate(wait=since(Min("queued_at")))["wait"]
         yield f'{{model="{model._meta.model_name}"}}', round(oldest or 0.0, 1)
 
 

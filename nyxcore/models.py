@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -135,6 +138,19 @@ class SweepState(models.Model):
         return f"last pass {self.last_pass}"
 
 
+_bulk: ContextVar[int | None] = ContextVar("nyxcore_bulk", default=None)
+
+
+@contextmanager
+def acting_for(bulk_action: int) -> Iterator[None]:
+    """Audit entries written here name the bulk action that they belong to."""
+    token = _bulk.set(bulk_action)
+    try:
+        yield
+    finally:
+        _bulk.reset(token)
+
+
 class AuditEntry(models.Model):
     """Who changed what, and why; written in the transaction that made the change. Only added, never edited."""
 
@@ -149,10 +165,16 @@ class AuditEntry(models.Model):
     to_status = models.CharField(max_length=12, blank=True)
     reason = models.CharField(max_length=40, blank=True)
     detail = models.TextField(blank=True)
+    bulk = models.ForeignKey(
+        "BulkAction", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
 
     class Meta:
         verbose_name_plural = "audit entries"
-        indexes = [models.Index(fields=["model", "row"], name="audit_by_row")]
+        indexes = [
+            models.Index(fields=["model", "row"], name="audit_by_row"),
+            models.Index(fields=["bulk"], name="audit_by_bulk", condition=models.Q(bulk__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.name}: {self.model} {self.row} {self.from_status}>{self.to_status}"
@@ -182,6 +204,7 @@ class AuditEntry(models.Model):
             to_status=to,
             reason=reason,
             detail=detail,
+            bulk_id=_bulk.get(),
         )
 
 

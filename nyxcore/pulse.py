@@ -7,6 +7,7 @@ Valkey blocks nobody. Each thread survives any error of its own: it logs, waits 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import queue
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 STOP_CHANNEL = "nyxcore_stop"
 STUBBORN = 5.0  # s a call may take to obey its stop signal; the supervisor's patience is longer
+THOROUGH = 60  # every so many passes of a process are thorough, the first one too
 FLUSH_EVERY = 1.0  # s between two savings of partial text
 
 
@@ -181,9 +183,10 @@ class Process:
                 self.closed.wait(0.5)
 
     def _sweeper(self) -> None:
+        passes = itertools.count()
         while not self.closed.is_set():
             try:
-                sweep.run_pass()
+                sweep.run_pass(thorough=next(passes) % THOROUGH == 0)
                 if self.worker:
                     self.look()
             except Exception:
@@ -321,8 +324,8 @@ def hear(payload: str) -> None:
 def tell_to_stop(table: str, pks: list[int], cause: str) -> None:
     """In a transaction: when it commits, whichever worker makes these calls ends them."""
     with connection.cursor() as cursor:
-        for pk in pks:
-            cursor.execute("SELECT pg_notify(%s, %s)", [STOP_CHANNEL, f"{table}:{pk}:{cause}"])
+        told = [f"{table}:{pk}:{cause}" for pk in pks]
+        cursor.execute("SELECT pg_notify(%s, said) FROM unnest(%s::text[]) said", [STOP_CHANNEL, told])
 
 
 def expire_overlong() -> None:

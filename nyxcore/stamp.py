@@ -1,8 +1,8 @@
 """Is the database up to date? Told without loading the application, which saves a usual start a second.
 
-After a migration `migrated.json` keeps two digests: of the code (settings and every migration file of every
-app) and of the rows in django_migrations. A restored back-up changes the second, an upgrade the first; either
-makes the next start migrate again.
+After a migration `migrated.json` keeps two digests: of the code (settings, and of every app its migrations and the
+SQL of its views) and of the rows in django_migrations. A restored back-up changes the second, an upgrade the first;
+either makes the next start migrate again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ APPLIED = "SELECT md5(string_agg(app || '.' || name, ',' ORDER BY app, name)) FR
 
 
 def code_digest(folders: Iterable[str]) -> str:
-    """Digest of settings.py and of all Python files in `folders`; an absent folder counts as such."""
+    """Digest of settings.py and of all Python and SQL files in `folders`; an absent folder counts as such."""
     digest = hashlib.sha256(SETTINGS.read_bytes())
     for folder in sorted(folders):
         digest.update(f"\n{folder}\n".encode())
-        for file in sorted(Path(folder).glob("*.py")):
+        for file in sorted([*Path(folder).glob("*.py"), *Path(folder).glob("*.sql")]):
             digest.update(file.name.encode() + b"\n" + file.read_bytes())
     return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import pgtrigger
 from django.db import connection, transaction
@@ -305,8 +305,8 @@ def _compare_and_swap(
         columns["due_at"] = sql.SQL("NULL")
     for name, value in changes.items():
         field: Any = model._meta.get_field(name)
-        if isinstance(value, Later):
-            columns[field.column] = sql.SQL(f"{_CLOCK} + make_interval(secs => {float(value.seconds)!r})")
+        if isinstance(value, OfRow):
+            columns[field.column] = sql.SQL(value.expression)
         else:
             columns[field.column] = sql.Placeholder()
             values.append(field.get_db_prep_save(value, connection))
@@ -324,10 +324,17 @@ def _compare_and_swap(
 
 
 @dataclass(frozen=True)
-class Later:
-    """A time `seconds` after the moment of the write, by the database's clock."""
+class OfRow:
+    """A value that the database makes of the row at the moment of the write. SQL of ours, never of a person."""
 
-    seconds: float
+    expression: LiteralString
+
+
+class Later(OfRow):
+    """A time `seconds` after that moment, by the database's clock."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{_CLOCK} + make_interval(secs => {float(seconds)!r})")
 
 
 def _record(

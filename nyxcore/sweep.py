@@ -8,8 +8,8 @@ predicates, and each row is judged again under its run's lock, so two sweepers a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,8 @@ from nyxcore.states import Reason, Status
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 1000  # rows of one kind in one pass
+FEW = 10  # silent rows that are ended one by one; more of them together
 DEADLINE_SLACK = 60  # s beyond its deadline that a living attempt gets to end by itself
 _LOCK = 0x6E7978  # advisory lock of the pass ("nyx")
 CLOCK = "clock_timestamp()"
@@ -32,11 +33,13 @@ CLOCK = "clock_timestamp()"
 
 @dataclass(frozen=True)
 class Scope:
-    """Which rows: those of one run, of one owner, or all. `older_than` (s) demands a longer silence."""
+    """Which rows: those of one run, of one owner, or all. `older_than` (s) demands a longer silence. Not `thorough`:
+    only what the normal course of things can bring about."""
 
     run: int | None = None
     owner: int | None = None
     older_than: float = 0.0
+    thorough: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ class Target:
     ]  # claim and run as this worker until nothing is left
     explain: Callable[[int], list[str] | None]  # sentences on one run; None when there is no such run
     hand_over: Callable[[int, str], None]  # end an attempt of a worker that has to go, and open its next one
+    # Many silent rows at once: what was done to each that it dealt with. `expire` takes the others, one by one.
+    expire_together: Callable[[list[int]], dict[int, str]] | None = None
+    # Sentences on one row of another kind, by its word: a step, an attempt.
+    explain_more: Mapping[str, Callable[[int], list[str] | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,14 @@ def register(target: Target) -> None:
     TARGETS[:] = [known for known in TARGETS if known.name != target.name] + [target]
 
 
-def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool = False) -> list[Found]:
+def run_pass(
+    *, dry_run: bool = False, scope: Scope | None = None, force: bool = False, thorough: bool = True
+) -> list[Found]:
     """One pass over every target; what was found and done.
 
     Without a scope it is the periodic pass: skipped (empty list) when another process has passed within this
-    interval, unless `force`. While the guard holds, running rows are not judged.
+    interval, unless `force`. While the guard holds, running rows are not judged. `thorough` looks for rows from
+    outside too, which no index leads to.
     """
     whole = scope is None or (scope.run is None and scope.owner is None)
     if scope and not whole and not any(target.restless(scope) for target in TARGETS):
@@ -100,7 +110,7 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
         return []
     found: list[Found] = []
     for target in TARGETS:
-        found += _sweep_target(target, scope or Scope(), dry_run=dry_run, guarded=guarded)
+        found += _sweep_target(target, scope or Scope(thorough=thorough), dry_run=dry_run, guarded=guarded)
     for line in found:
         log.info("sweep %s %s: %s -> %s", line.target, line.row, line.found, line.done)
     return found
@@ -161,34 +171,35 @@ def _would_guard() -> bool:
 
 
 def _sweep_target(target: Target, scope: Scope, *, dry_run: bool, guarded: bool) -> Iterable[Found]:
-    overdue = list(_overdue(target, scope))
-    waiting_for_worker = [row for row in overdue if row.status == Status.PENDING]
-    if waiting_for_worker:
-        done = "would ring" if dry_run else target.ring([row.pk for row in waiting_for_worker])
-        for row in waiting_for_worker:
+    # A query for each status: a long queue of pending rows must not stand before the few that run and are lost.
+    pending = list(_overdue(target, scope, Status.PENDING))
+    if pending:
+        done = "would ring" if dry_run else target.ring([row.pk for row in pending])
+        for row in pending:
             yield _line(target, row, "pending, not picked up", done)
-    for row in overdue:
-        if row.status == Status.RUNNING:
-            reason = verdict(row)
-            if guarded:
-                yield _line(target, row, reason, "left alone: the guard after an outage holds")
-            else:
-                yield _line(
-                    target,
-                    row,
-                    reason,
-                    "would end it" if dry_run else _guarded(target.expire, row.pk, reason),
-                )
-        elif row.status == Status.WAITING:
-            yield _line(
-                target,
-                row,
-                "waiting past its time",
-                "would look" if dry_run else _guarded(target.look, row.pk),
-            )
+    running = list(_overdue(target, scope, Status.RUNNING))
+    if guarded or dry_run:
+        done = "left alone: the guard after an outage holds" if guarded else "would end it"
+        for row in running:
+            yield _line(target, row, verdict(row), done)
+    else:
+        yield from _expire(target, running)
+    for row in _overdue(target, scope, Status.WAITING):
+        done = "would look" if dry_run else _guarded(target.look, row.pk)
+        yield _line(target, row, "waiting past its time", done)
     for pk in target.idle_runs(scope).values_list("pk", flat=True)[:BATCH]:
         done = "would settle it" if dry_run else _guarded(target.repair, pk)
         yield Found(target.name, f"{target.name} {pk}", "active with nothing at work", done)
+
+
+def _expire(target: Target, rows: list[Any]) -> Iterable[Found]:
+    """End silent rows: many of them together where the app can, and what that leaves one by one."""
+    done: dict[int, str] = {}
+    if target.expire_together and len(rows) > FEW:
+        done = target.expire_together([row.pk for row in rows])
+    for row in rows:
+        reason = verdict(row)
+        yield _line(target, row, reason, done.get(row.pk) or _guarded(target.expire, row.pk, reason))
 
 
 def overdue_condition(scope: Scope) -> Q:
@@ -199,13 +210,14 @@ def overdue_condition(scope: Scope) -> Q:
     return Q(status__in=(Status.PENDING, Status.RUNNING, Status.WAITING)) & (due | late)
 
 
-def _overdue(target: Target, scope: Scope) -> QuerySet[Any]:
-    rows = target.attempts._default_manager.filter(overdue_condition(scope))
+def _overdue(target: Target, scope: Scope, status: Status) -> QuerySet[Any]:
+    """Those of one status, by its partial index; what has been due for longest comes first."""
+    rows = target.attempts._default_manager.filter(overdue_condition(scope), status=status)
     if scope.run is not None:
         rows = rows.filter(**{target.run_path: scope.run})
     if scope.owner is not None:
         rows = rows.filter(**{target.owner_path: scope.owner})
-    found: QuerySet[Any] = judged(rows).order_by("pk")[:BATCH]
+    found: QuerySet[Any] = judged(rows).order_by("due_at", "pk")[:BATCH]
     return found
 
 

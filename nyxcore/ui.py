@@ -17,7 +17,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from lucide.templatetags.lucide import lucide
 
-from nyxcore.states import Status
+from nyxcore.states import NEXT_ACTION, Reason, Status
 
 # Each status has a shape of its own, so that it reads without colour.
 STATUS_ICONS: dict[str, str] = {
@@ -43,6 +43,7 @@ ICONS = (
     "file-text",
     "hand",
     "hourglass",
+    "undo-2",
     "info",
     "keyboard",
     "link",
@@ -102,6 +103,25 @@ def icon(name: str, css: str = "") -> SafeString:
 @cache
 def status_word(status: str) -> str:
     return str(Status(status).label)
+
+
+def cause(reason: str) -> str:
+    """The sentence for a reason, "" without one."""
+    return str(Reason(reason).label) if reason in Reason.values else reason
+
+
+def helps(status: str, reason: str) -> str:
+    """What somebody can do about a row that stands still, in one sentence that fits its status."""
+    cut = reason.startswith("cut_off:")
+    if status == Status.CANCELLED:
+        return NEXT_ACTION[Reason.USER]
+    if status == Status.CUT_OFF and not cut:
+        return NEXT_ACTION[Reason.CUT_MAX_TOKENS]
+    if status == Status.PAUSED and not (cut or reason in (Reason.BUDGET, Reason.WAITING, Reason.USER)):
+        return "Open it and resume."
+    if status == Status.FAILED and reason in (Reason.HANDOVER, Reason.WAITING, ""):
+        return "Retry the step, or resume the run."  # what would help while it was still at work does not now
+    return NEXT_ACTION.get(reason, "")
 
 
 @cache
@@ -166,7 +186,9 @@ def size(count: int) -> str:
     """Bytes in the unit people read: 840 bytes, 12 KB, 1.0 MB."""
     if count < 1000:
         return f"{count} bytes"
-    return f"{count / 1000:.0f} KB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} KB"
+    return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.1f} GB"
 
 
 # --- times ----------------------------------------------------------------------------------------------------

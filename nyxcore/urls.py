@@ -5,7 +5,7 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from nyxcore import active_views, bulk_views, live_views, views
+from nyxcore import active_views, bulk_views, live_views, views, workers_views
 
 handler400 = views.bad_request
 
@@ -14,8 +14,10 @@ urlpatterns = [
     path("workflows/", include("workflows.urls")),
     path("active/", active_views.active_page, name="active"),
     path("active/count/", active_views.active_count, name="active-count"),
+    path("workers/", workers_views.workers_page, name="workers"),
     path("bulk/<int:pk>/", bulk_views.bulk_page, name="bulk"),
     path("bulk/<int:pk>/abort/", bulk_views.bulk_abort, name="bulk-abort"),
+    path("bulk/<int:pk>/undo/", bulk_views.bulk_undo, name="bulk-undo"),
     path("events/token/", live_views.token, name="events-token"),
     path("accounts/login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from nyxcore import ui
 from nyxcore.active import ActiveRun, Doing, Source
-from nyxcore.states import NEXT_ACTION, Reason, Status
+from nyxcore.states import Reason, Status
 from workflows.models import Cause, Step, Workflow
 from workflows.querysets import WorkflowQuerySet
 
@@ -135,8 +135,7 @@ def _why(workflow: Any, doing: tuple[Doing, ...]) -> tuple[str, str]:
         return f"Paused by {workflow.held_by.username}.", "Resume it to go on."
     if workflow.status == S.PAUSED:
         reason = workflow.reason
-        label = str(Reason(reason).label) if reason in Reason.values else "This run stands still."
-        return label, NEXT_ACTION.get(reason, "Open it and resume.")
+        return ui.cause(reason) or "This run stands still.", ui.helps(workflow.status, reason)
     if any(line.needs_somebody for line in doing):
         return "A step needs somebody, while others go on.", "Open that step."
     return "", ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -19,20 +18,17 @@ from nyxcore.admin import (
     ReasonFilter,
     StatefulAdmin,
     StatusFilter,
-    act_on,
-    ask_first,
-    audited,
     row_link,
 )
+from nyxcore.admin_acts import OperatedAdmin
+from nyxcore.admin_audit import audited
 from nyxcore.dbtime import ago
 from nyxcore.models import Worker
 from nyxcore.states import Status
-from workflows import operating, services
+from workflows import explain, operated
 from workflows.decide import DONE
-from workflows.explain import explain
 from workflows.models import Step, StepAttempt, Workflow, WorkflowTemplate
 
-OPERATOR = "operator"
 WORKERS_LISTED = 50
 
 audited([Workflow, Step, StepAttempt])
@@ -58,46 +54,28 @@ class WorkerFilter(admin.SimpleListFilter):
         return queryset.filter(Exists(running))
 
 
-class Operated(StatefulAdmin):
-    """Rows with actions; whoever may change them may use these."""
+class Explained(StatefulAdmin):
+    """The page of a row begins with what `manage.py explain` says of it."""
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Django's own change permission opens forms that save rows, so it is closed; this one opens actions."""
-        return bool(request.user.has_perm(f"workflows.change_{self.opts.model_name}"))
+    readonly_fields: ClassVar[tuple[str, ...]] = ("explanation",)
+    explain: ClassVar[Any]  # from a row to its sentences
 
-    def act(
-        self,
-        request: HttpRequest,
-        rows: QuerySet[Any],
-        verb: Callable[..., Any],
-        done: str,
-        *,
-        ask: tuple[str, str] | None = None,
-        **kwargs: Any,
-    ) -> HttpResponse | None:
-        """Do `verb` to each row as this operator; `ask` (question and button) has it confirmed first."""
-        if ask and not request.POST.get("confirmed"):
-            return ask_first(self, request, rows, *ask)
-        act_on(self, request, rows, lambda row: verb(row, by=request.user, **kwargs), done, services.Refused)
-        return None
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
+        return [*self.readonly_fields, *fields]
+
+    @admin.display(description="why it is where it is")
+    def explanation(self, row: Any) -> SafeString:
+        return format_html_join("", "<p>{}</p>", ((line,) for line in self.explain(row)))
 
 
-_FAILING = (
-    "Each of these runs ends now as failed: running calls are stopped, what they have written is kept. "
-    "Their owners can resume them; a call that was stopped is then paid again."
-)
-_CANCELLING = (
-    "Each of these runs ends now: running calls are stopped, what they have written is kept, every step "
-    "that is not done becomes cancelled."
-)
-_RELEASING = (
-    "The running attempts end as lost, though their workers may still live, and new ones wait for any worker. "
-    "What the calls have cost so far is spent, and they are paid again."
-)
+class Operated(Explained, OperatedAdmin):
+    """Such rows with the verbs of an operator."""
 
 
 @admin.register(Workflow)
 class WorkflowAdmin(Operated):
+    source = operated.WORKFLOWS
     attempt_path = "step__workflow"
     list_display = (
         "id",
@@ -113,8 +91,8 @@ class WorkflowAdmin(Operated):
     list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "template_slug")
     list_select_related = ("owner",)
     search_fields = ("name", "owner__username", "id__exact")
-    actions = ("mark_failed", "retry", "release", "pause", "cancel")
     readonly_fields = ("explanation", "related")
+    explain = staticmethod(explain.explain)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         steps = Step.objects.filter(workflow=OuterRef("pk")).order_by().values("workflow")
@@ -124,20 +102,12 @@ class WorkflowAdmin(Operated):
         found: QuerySet[Any] = rows.annotate(steps_total=Subquery(total), steps_done=Subquery(done))
         return found
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
-        return [*self.readonly_fields, *fields]
-
     def view_on_site(self, obj: Workflow) -> str:
         return obj.get_absolute_url()
 
     @admin.display(description="progress")
     def progress(self, workflow: Any) -> str:
         return f"{workflow.steps_done or 0} of {workflow.steps_total or 0}"
-
-    @admin.display(description="why it is where it is")
-    def explanation(self, workflow: Workflow) -> SafeString:
-        return format_html_join("", "<p>{}</p>", ((line,) for line in explain(workflow)))
 
     @admin.display(description="more")
     def related(self, workflow: Workflow) -> SafeString:
@@ -147,43 +117,21 @@ class WorkflowAdmin(Operated):
             ("nyxcore_auditentry", "audit entries", {"model__exact": "workflow", "row": workflow.pk}),
         )
 
-    @admin.action(description="Mark failed", permissions=["operate"])
-    def mark_failed(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_FAILING, "Mark failed")
-        return self.act(request, rows, operating.mark_failed, "marked failed", ask=ask)
-
-    @admin.action(description="Retry what failed (resume)", permissions=["operate"])
-    def retry(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        return self.act(request, rows, services.resume_workflow, "resumed", kind=OPERATOR)
-
-    @admin.action(description="Release running steps from their workers", permissions=["operate"])
-    def release(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_RELEASING, "Release")
-        return self.act(request, rows, operating.release_workflow, "released", ask=ask)
-
-    @admin.action(description="Pause", permissions=["operate"])
-    def pause(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        return self.act(request, rows, services.pause_workflow, "paused", kind=OPERATOR)
-
-    @admin.action(description="Cancel", permissions=["operate"])
-    def cancel(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_CANCELLING, "Cancel the runs")
-        return self.act(request, rows, services.cancel_workflow, "cancelled", ask=ask, kind=OPERATOR)
-
 
 @admin.register(Step)
 class StepAdmin(Operated):
+    source = operated.STEPS
     attempt_path = "step"
     list_display = ("id", "run", "position", "title", "kind", "status_word", "reason", "status_changed_at")
     list_display_links = ("id", "title")
     list_filter = (StatusFilter, ReasonFilter, WorkerFilter, AgeFilter, "kind")
     list_select_related = ("workflow",)
     search_fields = ("title", "key", "workflow__name", "id__exact")
-    actions = ("retry", "release")
-    readonly_fields = ("related",)
+    readonly_fields = ("explanation", "related")
+    explain = staticmethod(explain.explain_step)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).select_related("workflow")
+        rows = super().get_queryset(request).select_related("workflow__owner", "workflow__held_by")
         return rows.defer("workflow__input", "workflow__inputs", "workflow__description")
 
     def view_on_site(self, obj: Step) -> str:
@@ -200,19 +148,12 @@ class StepAdmin(Operated):
             ("nyxcore_auditentry", "audit entries", {"model__exact": "step", "row": step.pk}),
         )
 
-    @admin.action(description="Retry", permissions=["operate"])
-    def retry(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        return self.act(request, rows, services.retry_step, "retried", kind=OPERATOR)
-
-    @admin.action(description="Release from its worker", permissions=["operate"])
-    def release(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
-        ask = (_RELEASING, "Release")
-        return self.act(request, rows, operating.release_step, "released", ask=ask)
-
 
 @admin.register(StepAttempt)
-class StepAttemptAdmin(StatefulAdmin):
+class StepAttemptAdmin(Operated):
+    source = operated.ATTEMPTS
     attempt_path = ""
+    explain = staticmethod(explain.explain_attempt)
     list_display = (
         "id",
         "of_step",
@@ -234,7 +175,8 @@ class StepAttemptAdmin(StatefulAdmin):
         return allowed or lookup == "step__workflow__id__exact"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).select_related("step__workflow", "caused_by")
+        related = ("step__workflow__owner", "step__workflow__held_by", "caused_by")
+        rows = super().get_queryset(request).select_related(*related)
         unused = ("input", "inputs", "description")
         return rows.defer("step__output", "step__config", *(f"step__workflow__{name}" for name in unused))
 

@@ -6,8 +6,10 @@ class WorkflowsConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell the kernel of the rows that this app stores."""
-        from nyxcore import active, bulk, channels, sweep
-        from workflows import recovery
+        from pathlib import Path
+
+        from nyxcore import active, bulk, channels, sqlview, sweep, undo
+        from workflows import operated, recovery
         from workflows.active import SOURCE as ACTIVE
         from workflows.bulk import SOURCE as BULK
         from workflows.models import Workflow
@@ -15,4 +17,7 @@ class WorkflowsConfig(AppConfig):
         channels.register("workflow", lambda: Workflow.objects.all())
         sweep.register(recovery.SWEPT)
         active.register(ACTIVE)
-        bulk.register(BULK)
+        for source in (BULK, operated.WORKFLOWS, operated.STEPS, operated.ATTEMPTS):
+            bulk.register(source)
+        undo.register("workflow", operated.WAYS)
+        sqlview.register("workflow", Path(self.path) / "sql" / "active.sql")

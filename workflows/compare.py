@@ -21,6 +21,7 @@ def show(request: HttpRequest, step: Step) -> HttpResponse:
     context: dict[str, Any] = {
         "step": step, "workflow": step.workflow, "section": "workflows", "of": of, "what": OF[of],
         "sides": [_side(old), _side(new)], "old": old, "new": new,
+        "thinned": [side.number for side in (old, new) if _is_thinned(side, of)],
         "choices": list(step.attempts.filter(branch="").order_by("-number").values_list("number", flat=True)[:50]),
     }  # fmt: skip
     try:
@@ -51,6 +52,11 @@ def _text(attempt: StepAttempt, of: str) -> str:
         return requests.joined(attempt, attempt.output)
     system, prompt = str(attempt.request.get("system") or ""), str(attempt.request.get("prompt") or "")
     return f"{system}\n\n{prompt}" if system else prompt
+
+
+def _is_thinned(attempt: StepAttempt, of: str) -> bool:
+    lengths = attempt.request.get("thinned") or {}
+    return bool(lengths.get("output") if of == "text" else lengths.get("prompt") or lengths.get("system"))
 
 
 def _side(attempt: StepAttempt) -> dict[str, Any]:

@@ -43,6 +43,12 @@ def lock_if_free(workflow_pk: int) -> Workflow | None:
     return rows.filter(pk=workflow_pk).first()
 
 
+def lock_all_free(pks: Sequence[int]) -> dict[int, Workflow]:
+    """The same for many: those that nobody else holds."""
+    rows = Workflow.objects.select_for_update(skip_locked=True).defer(*LARGE)
+    return {workflow.pk: workflow for workflow in rows.filter(pk__in=pks).order_by("pk")}
+
+
 # --- what comes next ---
 
 
@@ -293,7 +299,7 @@ def finish(attempt: StepAttempt, result: Result, worker: str, *, claim: bool) ->
         workflow = lock(attempt.step.workflow_id)
         if not _end(attempt, result, fence={"worker": worker}):
             return claimed_by(worker)
-        _follow(workflow, attempt, result)
+        follow(workflow, attempt, result)
         return settle(workflow, claim_as=worker if claim else "")
 
 
@@ -306,7 +312,7 @@ def claimed_by(worker: str) -> int | None:
 def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
     """The sweep's finish: end a locked attempt for a worker that cannot, and move its step. The caller settles."""
     if _end(attempt, result, fence={}):
-        _follow(workflow, attempt, result)
+        follow(workflow, attempt, result)
 
 
 def _end(attempt: StepAttempt, result: Result, *, fence: dict[str, Any]) -> bool:
@@ -318,8 +324,8 @@ def _end(attempt: StepAttempt, result: Result, *, fence: dict[str, Any]) -> bool
     return transition(attempt, S.RUNNING, result.status, reason=result.reason, fence=fence, **changes)
 
 
-def _follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
-    """Move the step after its attempt has ended, or open its next attempt."""
+def follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
+    """Move the step after its attempt has ended, or open its next attempt. Its workflow is locked."""
     step = attempt.step
     if result.status == S.COMPLETED:
         text = requests.joined(attempt, result.text)

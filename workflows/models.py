@@ -168,6 +168,13 @@ class Step(StatefulModel):
                 condition=~models.Q(workflow_phase="closed") | ~models.Q(status__in=[S.RUNNING, S.WAITING]),
             ),
         ]
+        indexes = [  # what the sweep looks at, however many steps have ended or wait for their turn
+            models.Index(
+                fields=["workflow", "status"],
+                name="step_at_work",
+                condition=models.Q(status__in=[S.RUNNING, S.WAITING, S.CUT_OFF]),
+            ),
+        ]
         triggers = [edge_trigger(STEP_EDGES, STEP_PERSON_EDGES)]
 
     def __str__(self) -> str:
@@ -256,6 +263,8 @@ class StepAttempt(Leased):
         max_digits=14, decimal_places=6, null=True, blank=True
     )  # USD, worst case while open
     request_id = models.CharField(max_length=120, blank=True, default="")
+    # The run's owner, so that a fair claim reads an index and no other table. Set by the database (0: an old row).
+    served_for = models.BigIntegerField(db_default=0, editable=False)
 
     objects = StepAttemptQuerySet.as_manager()
 
@@ -279,12 +288,15 @@ class StepAttempt(Leased):
             ),
         ]
         indexes = [
+            # One for each status that somebody looks for, so that a long queue hides neither what runs nor what waits.
             # Not on due_at: every heartbeat would then rewrite all indexes of the row.
             models.Index(
-                fields=["id"],
-                name="attempt_open",
-                condition=models.Q(status__in=[S.PENDING, S.RUNNING, S.WAITING]),
+                fields=["served_for", "queued_at", "id"],
+                name="attempt_pending",
+                condition=models.Q(status=S.PENDING),
             ),
+            models.Index(fields=["served_for"], name="attempt_running", condition=models.Q(status=S.RUNNING)),
+            models.Index(fields=["id"], name="attempt_waiting", condition=models.Q(status=S.WAITING)),
             # The few that go on from another; without it each deleted attempt would be looked for in the whole table.
             models.Index(
                 fields=["continues"],
@@ -306,6 +318,8 @@ class StepAttempt(Leased):
                         RAISE EXCEPTION 'attempt % of step % would leave a gap after %', NEW.number, NEW.step_id, last
                             USING ERRCODE = 'check_violation';
                     END IF;
+                    NEW.served_for := coalesce((SELECT w.owner_id FROM workflows_workflow w
+                        JOIN workflows_step s ON s.workflow_id = w.id WHERE s.id = NEW.step_id), 0);
                     RETURN NEW;
                 """,
             ),

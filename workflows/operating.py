@@ -20,12 +20,12 @@ S = Status
 KIND = "operator"
 
 
-def mark_failed(workflow: Workflow, *, by: Any) -> None:
+def mark_failed(workflow: Workflow, *, by: Any, kind: str = KIND) -> None:
     """End an active run as failed: calls are stopped, their text is kept, and its owner can resume it.
 
     Unlike a cancelled one, a run marked failed keeps its pending and cut steps as they are.
     """
-    with verb(workflow.pk, by, "mark failed", kind=KIND) as locked:
+    with verb(workflow.pk, by, "mark failed", kind=kind) as locked:
         if locked.status not in (S.RUNNING, S.PAUSED):
             raise Refused(
                 f"Only an active workflow can be marked failed; this one is {Status(locked.status).label.lower()}."
@@ -54,9 +54,9 @@ def _count_and_stop(pks: list[int]) -> None:
     tell_to_stop(TABLE, pks, "gone")
 
 
-def release_workflow(workflow: Workflow, *, by: Any) -> int:
+def release_workflow(workflow: Workflow, *, by: Any, kind: str = KIND) -> int:
     """Release every running attempt of a run; how many there were."""
-    with verb(workflow.pk, by, "release", kind=KIND) as locked:
+    with verb(workflow.pk, by, "release", kind=kind) as locked:
         running = StepAttempt.objects.filter(step__workflow=locked, status=S.RUNNING).select_related("step")
         released = sum(_release(locked, attempt, by) for attempt in running.order_by("pk"))
         if not released:
@@ -65,9 +65,9 @@ def release_workflow(workflow: Workflow, *, by: Any) -> int:
     return released
 
 
-def release_step(step: Step, *, by: Any) -> None:
+def release_step(step: Step, *, by: Any, kind: str = KIND) -> None:
     """Take a running attempt from its worker: it ends as lost, and a new one waits for any worker."""
-    with verb(step.workflow_id, by, "release", kind=KIND, detail=step.key) as workflow:
+    with verb(step.workflow_id, by, "release", kind=kind, detail=step.key) as workflow:
         running = StepAttempt.objects.filter(step=step, status=S.RUNNING).select_related("step")
         if not sum(_release(workflow, attempt, by) for attempt in running):
             word = Step.objects.values_list("status", flat=True).get(pk=step.pk)

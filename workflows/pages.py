@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from nyxcore import ui
-from nyxcore.states import NEXT_ACTION, Reason, Status
+from nyxcore.states import Reason, Status
 from workflows.lines import DONE, NEEDS_A_PERSON, StepLine, base_url
 from workflows.models import Workflow
 
@@ -133,15 +133,14 @@ class Run:
             line for line in self.needing if line.status != S.WAITING or workflow.reason == Reason.WAITING
         ]
         reason = workflow.reason
-        known = reason in Reason.values
         if workflow.held_by_id:
             said, then = (
                 f"Paused by {workflow.held_by}.",
                 "Steps that were at work may still end; nothing new starts.",
             )
         else:
-            said = str(Reason(reason).label) if known else "This run stands still."
-            then = NEXT_ACTION.get(reason, "")
+            said = ui.cause(reason) or "This run stands still."
+            then = ui.helps(workflow.status, reason)
         return {
             "status": workflow.status,
             "said": said,

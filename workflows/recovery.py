@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Greatest, Least
 
 from nyxcore import sweep
 from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring, tell_to_stop
-from nyxcore.states import SWEEP, Actor, Reason, Status, acting, transition, transition_all
-from workflows import engine, requests, runner
+from nyxcore.states import SWEEP, Actor, OfRow, Reason, Status, acting, transition, transition_all
+from workflows import engine, explain, requests, runner
 from workflows.decide import DONE
-from workflows.explain import explain
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Result
@@ -24,17 +24,22 @@ from workflows.work import Result
 log = logging.getLogger(__name__)
 S = Status
 OPEN = (S.PENDING, S.RUNNING, S.WAITING)
+AT_WORK = (S.RUNNING, S.WAITING, S.CUT_OFF)
+TOGETHER = 100  # runs that the sweep locks at once; they are settled well within anybody's lock_timeout
+LAST_SIGN = OfRow(
+    "'Worker ' || worker || ' gave its last sign of life at ' || "
+    "to_char(coalesce(heartbeat_at, started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC.'"
+)
 
 
 def redeliver(pks: list[int]) -> str:
     """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
     due = StepAttempt.objects.filter(pk__in=pks, status=S.PENDING, due_at__lt=ago(0))
-    rung = []
-    for pk, waited in due.annotate(waited=since("queued_at")).values_list("pk", "waited"):
-        pause = min(max(waited, engine.RING_AFTER), engine.RING_AT_MOST)
-        if due.filter(pk=pk).update(due_at=later(pause)):
-            rung.append(pk)
-    ring(len(rung))
+    pause = Least(Greatest(since("queued_at"), engine.RING_AFTER), engine.RING_AT_MOST)
+    with transaction.atomic():
+        free = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        rung = due.filter(pk__in=free).update(due_at=later(pause))
+    ring(rung)
     return "rung"
 
 
@@ -59,6 +64,54 @@ def _verdict(attempt: Any) -> tuple[Result, str]:
     error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
     requests.estimate_cost(attempt)
     return Result(S.FAILED, reason, error=error), f"ended as {reason}"
+
+
+def expire_together(pks: list[int]) -> dict[int, str]:
+    """The same for many, as after the loss of a machine: a hundred runs are locked at a time, their silent attempts
+    end in one statement, then each run is settled. What is not plain (an answer is stored, somebody holds the run,
+    something fails) is left out of the answer, for `expire`."""
+    done: dict[int, str] = {}
+    for start in range(0, len(pks), TOGETHER):
+        try:
+            done |= _expire_together(pks[start : start + TOGETHER])
+        except Exception:
+            log.exception("these attempts cannot be ended together, so they are one by one")
+    return done
+
+
+def _expire_together(pks: list[int]) -> dict[int, str]:
+    done: dict[int, str] = {}
+    with acting(SWEEP):
+        runs = Workflow.objects.filter(steps__attempts__in=pks).order_by().distinct().values("pk")
+        locked = engine.lock_all_free([row["pk"] for row in runs])
+        silent = _silent(pks, locked)
+        for reason in sorted({attempt.verdict for attempt in silent}):
+            mine = [attempt.pk for attempt in silent if attempt.verdict == reason]
+            moved = transition_all(
+                StepAttempt, mine, S.RUNNING, S.FAILED, reason=reason, error=LAST_SIGN, reserved=None
+            )
+            done |= dict.fromkeys(moved, f"ended as {reason}")
+        tell_to_stop(StepAttempt._meta.db_table, list(done), "gone")
+        for attempt in silent:
+            requests.estimate_cost(attempt)
+            engine.follow(locked[attempt.step.workflow_id], attempt, Result(S.FAILED, attempt.verdict))
+        for pk in sorted({attempt.step.workflow_id for attempt in silent}):
+            engine.settle(locked[pk])
+    return done
+
+
+def _silent(pks: list[int], locked: dict[int, Workflow]) -> list[Any]:
+    """Those whose run we hold and that are overdue still, locked, each with its verdict."""
+    overdue = StepAttempt.objects.filter(
+        sweep.overdue_condition(sweep.Scope()), status=S.RUNNING, stop_reason=""
+    )
+    mine = overdue.filter(pk__in=pks, step__workflow__in=locked).select_related("step")
+    rows = list(
+        sweep.judged(mine.select_for_update(of=("self",), skip_locked=True)).defer(None).order_by("pk")
+    )
+    for attempt in rows:
+        attempt.verdict = sweep.verdict(attempt)
+    return rows
 
 
 def _expire(pk: int, judge: Callable[[Any], tuple[Result, str]]) -> str:
@@ -138,15 +191,38 @@ def restless(scope: sweep.Scope) -> bool:
 
 
 def idle_runs(scope: sweep.Scope) -> QuerySet[Workflow]:
-    """Active runs with nothing open and no reason to stand still; and what no rule allows (imported data)."""
-    runs = _annotated(Workflow.objects.all())
+    """Active runs with nothing open and no reason to stand still; and what no rule allows (imported data).
+
+    Each find begins at its small side: the active runs, or the steps at work. Only the last reads all steps.
+    """
+    at_work = Step.objects.filter(status__in=AT_WORK)
+    open_attempt = StepAttempt.objects.filter(step=OuterRef("pk"), status__in=OPEN)
+    stands = Q(status__in=(S.WAITING, S.CUT_OFF)) | Q(Exists(open_attempt))
+    runs = _within(scope)
+    found = [
+        runs.filter(_active()).exclude(Exists(at_work.filter(stands, workflow=OuterRef("pk")))),
+        runs.filter(status__in=(S.RUNNING, S.PAUSED), started_at=None),
+        runs.filter(
+            status__in=(S.FAILED, S.CANCELLED),
+            pk__in=at_work.filter(status__in=(S.RUNNING, S.WAITING)).values("workflow"),
+        ),
+    ]
+    if scope.thorough:
+        undone = Step.objects.filter(workflow=OuterRef("pk")).exclude(status__in=DONE)
+        found.append(runs.filter(Exists(undone), status=S.COMPLETED))
+    first, *others = (rows.order_by().values("pk") for rows in found)
+    return first.union(*others)  # type: ignore[return-value]
+
+
+def _within(scope: sweep.Scope) -> QuerySet[Workflow]:
+    runs: QuerySet[Workflow] = Workflow.objects.all()
     if scope.run is not None:
         runs = runs.filter(pk=scope.run)
     if scope.owner is not None:
         runs = runs.filter(owner=scope.owner)
     if scope.older_than:
         runs = runs.filter(status_changed_at__lt=ago(scope.older_than))
-    return runs.filter(_idle() | _impossible()).order_by("pk")
+    return runs
 
 
 def _annotated(runs: QuerySet[Workflow]) -> QuerySet[Workflow]:
@@ -159,9 +235,14 @@ def _annotated(runs: QuerySet[Workflow]) -> QuerySet[Workflow]:
     )
 
 
-def _idle() -> Q:
+def _active() -> Q:
+    """Runs that ought to have something at work, or a step that waits for somebody."""
     paused = Q(status=S.PAUSED, held_by=None) & ~Q(reason=Reason.BUDGET)
-    return (Q(status=S.RUNNING) | paused) & Q(open_attempt=False, stands=False)
+    return Q(status__in=(S.RUNNING, S.PAUSED)) & (Q(status=S.RUNNING) | paused)
+
+
+def _idle() -> Q:
+    return _active() & Q(open_attempt=False, stands=False)
 
 
 def _impossible() -> Q:
@@ -219,8 +300,19 @@ def _by_status(rows: QuerySet[Any]) -> dict[Status, list[int]]:
 
 
 def explain_run(pk: int) -> list[str] | None:
-    workflow = Workflow.objects.filter(pk=pk).first()
-    return explain(workflow) if workflow else None
+    workflow = Workflow.objects.select_related("owner", "held_by").filter(pk=pk).first()
+    return explain.explain(workflow) if workflow else None
+
+
+def explain_step(pk: int) -> list[str] | None:
+    step = Step.objects.select_related("workflow__owner", "workflow__held_by").filter(pk=pk).first()
+    return explain.explain_step(step) if step else None
+
+
+def explain_attempt(pk: int) -> list[str] | None:
+    rows = StepAttempt.objects.select_related("step__workflow__owner", "step__workflow__held_by")
+    attempt = rows.filter(pk=pk).first()
+    return explain.explain_attempt(attempt) if attempt else None
 
 
 SWEPT = sweep.Target(
@@ -230,12 +322,14 @@ SWEPT = sweep.Target(
     owner_path="step__workflow__owner",
     ring=redeliver,
     expire=expire,
+    expire_together=expire_together,
     look=look,
     restless=restless,
     idle_runs=idle_runs,
     repair=repair,
     work=runner.work,
     explain=explain_run,
+    explain_more={"step": explain_step, "attempt": explain_attempt},
     hand_over=runner.hand_over,
 )
 

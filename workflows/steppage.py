@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from nyxcore import ui
 from nyxcore.llm import models as registry
-from nyxcore.states import NEXT_ACTION, Reason, Status
+from nyxcore.states import Reason, Status
 from workflows import engine, forms, requests, services, stepfacts
 from workflows.kinds import KINDS
 from workflows.lines import StepLine
@@ -192,6 +192,7 @@ def _attempts(step: Step) -> Sequence[StepAttempt]:
             # Seconds in the queue; a back-off is no queue.
             waited=Extract(Greatest(Coalesce("started_at", Now()) - F("queued_at"), timedelta()), "epoch"),
             no_text=ExpressionWrapper(Q(output=""), output_field=BooleanField()),
+            thinned=ExpressionWrapper(Q(request__thinned__has_key="output"), output_field=BooleanField()),
         )
         .order_by("-number")[:ATTEMPTS_SHOWN]
     )
@@ -221,10 +222,8 @@ def _trouble(page: StepPage) -> Trouble | None:
         return Trouble("Cancelled.", "Resume the workflow to run this step, or retry it alone.", who=by)
     if step.status not in (S.FAILED, S.CUT_OFF):
         return None
-    cause = (
-        str(Reason(step.reason).label) if step.reason in Reason.values else "The step ended without a result."
-    )
-    then = NEXT_ACTION.get(step.reason, "")
+    cause = ui.cause(step.reason) or "The step ended without a result."
+    then = ui.helps(step.status, step.reason)
     price = ""
     if step.status == S.CUT_OFF and newest is not None:
         more = engine.more_room(newest) or 0

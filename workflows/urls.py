@@ -16,6 +16,7 @@ urlpatterns = [
     path("new/own/<int:pk>/delete/", builder_views.template_delete, name="template-delete"),
     path("<int:pk>/", views.workflow_detail, name="detail"),
     path("<int:pk>/delete/", bulk_views.workflow_delete, name="delete"),
+    path("<int:pk>/why/", views.workflow_why, name="why"),
     path("<int:pk>/state/", views.workflow_state, name="state"),
     path("<int:pk>/duplicate/", builder_views.workflow_duplicate, name="duplicate"),
     path("<int:pk>/export/", builder_views.workflow_export, name="export"),

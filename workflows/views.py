@@ -33,6 +33,7 @@ from nyxcore.states import OPEN_ATTEMPT, Status
 from workflows import drawing, find, lines, pages, recovery, rows, steppage, timeline
 from workflows.compare import show as show_comparison
 from workflows.cutpanel import CutLine, CutPanel, cut_panel
+from workflows.explain import explain
 from workflows.forms import RemedyForm
 from workflows.models import Step, StepAttempt, Workflow
 
@@ -58,6 +59,16 @@ def get_step(request: HttpRequest, pk: int, step_pk: int) -> Step:
 
 
 # --- one workflow ---------------------------------------------------------------------------------------------
+
+
+@signed_in
+@require_GET
+@never_cache
+def workflow_why(request: HttpRequest, pk: int) -> HttpResponse:
+    """What `manage.py explain` says: why the run is where it is, and what would move it."""
+    workflow = get_workflow(request, pk)
+    context = {"workflow": workflow, "sentences": explain(workflow), "section": "workflows"}
+    return render(request, "workflows/why.html", context)
 
 
 def load_run(workflow: Workflow) -> pages.Run:

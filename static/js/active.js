@@ -1,5 +1,5 @@
 /**
- * The page of what is running now. htmx asks every two seconds and gets 204 while nothing has changed; here only
+ * The pages of what is running now and of the workers. htmx asks every two seconds and gets 204 while nothing has changed; here only
  * what cannot be said in HTML: runs that are the same keep their elements, and the page tells whether it is fresh.
  */
 import { keepInPlace } from "./page-swap.js";
@@ -20,13 +20,14 @@ function show(state) {
 /** Count and title follow the page at once; on other pages the count asks by itself. */
 function follow(active) {
   const { count, needing } = active.dataset;
+  if (count === undefined) return; // the workers
   document.getElementById("active-count").textContent = Number(count) ? ` (${Number(count).toLocaleString("en")})` : "";
   document.title = `${Number(needing) ? `${needing} waiting: ` : ""}Active · nyxcore`;
 }
 
 keepInPlace(follow);
 document.body.addEventListener("htmx:afterRequest", ({ detail }) => {
-  if (detail.target?.id !== "active") return;
+  if (!["active", "workers"].includes(detail.target?.id)) return;
   show(detail.xhr.status === 401 ? "out" : detail.successful ? "live" : "catching-up");
 });
 show("live");

@@ -74,13 +74,17 @@ def url(model, name: str = "changelist", *args: object) -> str:
 
 
 def messages(response) -> list[str]:
-    return [str(message) for message in response.context["messages"]]
+    """What is said, without the way back."""
+    return [
+        re.split(r" <a | An? \w+ cannot be undone", str(message))[0]
+        for message in response.context["messages"]
+    ]
 
 
 def do(client: Client, model, action: str, *rows, confirmed: bool = True):
     data = {"action": action, "_selected_action": [row.pk for row in rows]}
     if confirmed:
-        data["confirmed"] = "yes"
+        data["confirmed"] = str(len(rows))
     return client.post(url(model), data, follow=True)
 
 
@@ -165,8 +169,10 @@ def test_stuck_and_failed_come_first(operator):
     fail(claim())
     stuck = make_workflow(start=True)
     fail(claim(), "stuck")
+    swept = make_workflow(start=True)
+    fail(claim(), "deadline")
     newest = make_workflow()
-    assert listed(operator) == [stuck.pk, failed.pk, waits.pk, newest.pk, plain.pk]
+    assert listed(operator) == [stuck.pk, swept.pk, failed.pk, waits.pk, newest.pk, plain.pk]
 
 
 def test_the_worker_filter_finds_what_it_holds(operator):

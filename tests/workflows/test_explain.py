@@ -1,6 +1,7 @@
 """`explain` tells in sentences why a run is where it is; each sentence is backed by a row."""
 
 from decimal import Decimal
+from html import unescape
 from io import StringIO
 
 import pytest
@@ -11,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from nyxcore.dbtime import ago, later
 from nyxcore.models import SweepState, Worker
 from nyxcore.sweep import Scope, run_pass
-from tests.factories import make_workflow, step_of
+from tests.factories import make_user, make_workflow, step_of
 from tests.workflows.engine_helpers import WORKER, claim, fail, finish, run_all, silence
 from workflows import services
 from workflows.explain import explain
@@ -53,7 +54,7 @@ def test_queued_since_the_last_worker_went():
 def test_queued_with_a_worker_that_lives():
     a_worker()
     said = told(make_workflow(start=True))
-    assert "1 worker process lives." in said
+    assert "1 worker process lives, 0 of 4 threads busy." in said
     assert "It goes on by itself." in said
 
 
@@ -86,7 +87,7 @@ def test_cut_off():
     workflow = make_workflow(start=True)
     finish(claim(), "Half a sen", stop_reason="max_tokens")
     said = told(workflow)
-    assert "Step 1 “One” is cut off: attempt 1 (first try) ended at" in said
+    assert f"Step 1 “One” is cut off: attempt 1 (first try) on {WORKER} ended at" in said
     assert "The answer reached its token limit before it was finished." in said
     assert "What would move it: Retry with more room, continue the answer, or accept it as it is." in said
 
@@ -112,7 +113,7 @@ def test_failed():
     workflow = make_workflow(start=True)
     fail(claim(), "auth")
     said = told(workflow)
-    assert "Step 1 “One” is failed: attempt 1 (first try) ended at" in said
+    assert f"Step 1 “One” is failed: attempt 1 (first try) on {WORKER} ended at" in said
     assert "It broke." in said
     assert "What would move it: Check the provider's key" in said
 
@@ -137,8 +138,10 @@ def test_cancelled_before_a_step_ran():
 def test_completed():
     workflow = make_workflow(start=True)
     run_all()
-    assert told(workflow).count("\n") == 2
-    assert "It is done" in told(workflow)
+    first, second, *acts = told(workflow).splitlines()
+    assert "is completed since" in first
+    assert second.startswith("It is done")
+    assert [act.split(" by ")[0] for act in acts] == ["Last act: pending > running", "Before that: start"]
 
 
 def test_the_number_of_queries_does_not_grow_with_the_steps():
@@ -161,9 +164,61 @@ def test_the_command_prints_the_sentences():
     assert out.getvalue().splitlines() == explain(workflow)
 
 
-def test_the_command_says_that_there_is_no_such_run():
-    with pytest.raises(CommandError, match="There is no workflow 12345"):
-        call_command("explain", "workflow", "12345")
+@pytest.mark.parametrize("kind", ["workflow", "step", "attempt"])
+def test_the_command_says_that_there_is_no_such_row(kind):
+    with pytest.raises(CommandError, match=f"There is no {kind} 12345"):
+        call_command("explain", kind, "12345")
+
+
+def by_command(kind: str, pk: int) -> str:
+    out = StringIO()
+    call_command("explain", kind, str(pk), stdout=out)
+    return out.getvalue()
+
+
+def test_a_step_and_an_attempt_tell_who_has_them_and_what_happened_before():
+    workflow = make_workflow(start=True)
+    silence(claim(), 1200)
+    SweepState.objects.update(last_pass=ago(5), guard_until=None)
+    run_pass(scope=Scope(run=workflow.pk))
+    services.retry_step(step_of(workflow, "one"), by=workflow.owner)
+    silence(claim(), 1)
+    step, attempts = step_of(workflow, "one"), StepAttempt.objects.order_by("pk")
+    said = by_command("step", step.pk)
+    assert f"Step 1 “One” is running: attempt 2 (retried by a person) runs on {WORKER} since" in said
+    assert "Last act: failed > running by ada at" in said
+    assert "Before that: running > failed, stuck by sweep at" in said
+    assert f"Workflow {workflow.pk} “Test” of ada is running since" in said
+    first, second = (by_command("attempt", attempt.pk) for attempt in attempts)
+    assert f"attempt 1 (first try) on {WORKER} ended at" in first
+    assert "an ended attempt never changes" in first
+    assert "Its lease has passed 1 s ago" in second
+
+
+def test_a_hold_is_told_below_the_run_too():
+    workflow = make_workflow(start=True)
+    services.pause_workflow(workflow, by=workflow.owner)
+    said = by_command("step", step_of(workflow, "two").pk)
+    assert "ada paused it." in said
+    assert "What would move it: Resume when you want to go on." in said
+
+
+def test_the_page_says_the_same(client):
+    workflow = make_workflow(start=True)
+    client.force_login(workflow.owner)
+    page = unescape(client.get(f"/workflows/{workflow.pk}/why/").content.decode())
+    pieces = [line.split(" (")[0] for line in explain(Workflow.objects.get(pk=workflow.pk))]
+    assert all(piece in page for piece in pieces)
+    assert (
+        f'href="/workflows/{workflow.pk}/why/"' in client.get(f"/workflows/{workflow.pk}/").content.decode()
+    )
+
+
+def test_the_page_is_for_those_who_may_see_the_run(client):
+    workflow = make_workflow(start=True)
+    client.force_login(make_user("eve"))
+    assert client.get(f"/workflows/{workflow.pk}/why/").status_code == 404
+    assert client.post(f"/workflows/{workflow.pk}/why/").status_code == 405
 
 
 def test_a_step_that_was_skipped_is_not_in_the_way():

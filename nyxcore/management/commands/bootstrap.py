@@ -12,7 +12,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
-from nyxcore import stamp
+from nyxcore import sqlview, stamp
 from nyxcore.datadir import DataDir
 
 ADMIN = "admin"
@@ -31,6 +31,7 @@ class Command(BaseCommand):
             cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         try:
             self._migrate()
+            sqlview.ensure()
             self._make_admin()
             with connection.cursor() as cursor:
                 cursor.execute(stamp.APPLIED)
@@ -38,7 +39,9 @@ class Command(BaseCommand):
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
-        folders = [str(Path(app.path) / "migrations") for app in apps.get_app_configs()]
+        folders = [
+            str(Path(app.path) / name) for app in apps.get_app_configs() for name in ("migrations", "sql")
+        ]
         if settings.DATA_DIR.is_dir():
             stamp.keep(DataDir(settings.DATA_DIR), folders, applied)
 
