@@ -38,7 +38,7 @@ def pss(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page"])
+    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "streams"])
     options = parser.parse_args()
     from nyxcore import embedded
 
@@ -64,7 +64,7 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
     call_command("migrate", verbosity=0)
     from django.contrib.auth import get_user_model
 
-    from bench import engine, page
+    from bench import engine, page, streams
     from nyxcore.pulse import Process
 
     owner = get_user_model().objects.create_user("bench")
@@ -74,6 +74,12 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
             return
     sender = Process()
     sender.start()
+    if options.only in (None, "streams"):
+        for found_line in streams.report(env, options.rounds):
+            print(found_line, flush=True)
+        if options.only:
+            sender.close()
+            return
     ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16"]
     with worker(*ours, "-n", "a@%h", env=env) as first, worker(*ours, "-n", "b@%h", env=env):
         if options.only in (None, "memory"):
