@@ -35,7 +35,10 @@ class Listeners:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.listeners"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "bench.listeners"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def order(self, crowd: str, do: str, **how: Any) -> dict[str, Any]:
@@ -100,7 +103,13 @@ class Floor:
 
 def _item(number: int) -> events.Item:
     """A piece of text, as a step that streams sends it."""
-    data = {"attempt": 1, "step": "step-1", "offset": 20 * number, "text": "some words of text. ", "n": number}
+    data = {
+        "attempt": 1,
+        "step": "step-1",
+        "offset": 20 * number,
+        "text": "some words of text. ",
+        "n": number,
+    }
     return events.Item(CHANNEL, "text", data, ("text", CHANNEL, 1, number))
 
 
