@@ -259,16 +259,16 @@ def _costs_line(before: dict[str, dict[str, float]], after: dict[str, dict[str, 
     ours, then = before["nyxcore"], after["nyxcore"]
     each = {name: (after[name]["KiB"] - before[name]["KiB"]) / more for name in before}
     return (
-        f"{more + 1:,} streams instead of 1: threads {ours['threads']} -> {then['threads']}, connections to the database"
-        f" {ours['connections']} -> {then['connections']} (goal: no more), {each['nyxcore']:.0f} KiB a stream"
+        f"{more + 1:,} streams instead of 1: threads {ours['threads']} -> {then['threads']}, connections to the"
+        f" database {ours['connections']} -> {then['connections']} (goal: no more), {each['nyxcore']:.0f} KiB a stream"
         f" (starlette {each['starlette']:.0f}; goal <= 35)"
     )
 
 
 def _load_line(name: str, streams: int, found: dict[str, float]) -> str:
     return (
-        f"{RATE} events/s to {streams:,} streams, {name}: {found['deliveries/s']:,.0f} deliveries/s, {found['lost']} lost,"
-        f" {found['out of order']} out of order, {found['resyncs']} resyncs; last client {found['p50']:.1f} ms"
+        f"{RATE} events/s to {streams:,} streams, {name}: {found['deliveries/s']:,.0f} deliveries/s,"
+        f" {found['lost']} lost, {found['out of order']} out of order, {found['resyncs']} resyncs; last client {found['p50']:.1f} ms"
         f" (p95 {found['p95']:.1f}); {100 * found['cpu']:.0f} % of a core; load {os.getloadavg()[0]:.1f}"
         " (goal >= 60,000, 0 lost)"
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -101,22 +101,35 @@ class Web:
 
 
 class WebProxy:
-    """Between browser and server. It may keep event streams back, or cut them at some age."""
+    """Between browser and server. It may keep event streams back, cut them at some age, or forget them."""
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.keeps_back = False
         self.cuts_after = 3600.0
         self.streams = 0  # that have been opened through it
+        self.carrying: set[socket.socket] = set()
+        self.forgotten: set[socket.socket] = set()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self.listener.getsockname()[1])
         self.links: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.threads: list[threading.Thread] = []
+        self._run(self._accept)
 
     def close(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        _cut(*self.links)
+        _cut(self.listener, *self.links)
+        for thread in self.threads:
+            thread.join(10)
+        for one in (self.listener, *self.links):
+            one.close()
+
+    def forget(self) -> None:
+        """Nothing more comes over the present streams, and nobody is told, as when a router lost its table."""
+        self.forgotten |= self.carrying
+
+    def _run(self, target: Callable[..., None], *args: socket.socket) -> None:
+        self.threads.append(threading.Thread(target=target, args=args, daemon=True))
+        self.threads[-1].start()
 
     def _accept(self) -> None:
         while True:
@@ -130,8 +143,8 @@ class WebProxy:
                 browser.close()  # the server is down
                 continue
             self.links += [browser, server]
-            for copy in (self._ask, self._answer):
-                threading.Thread(target=copy, args=(browser, server), daemon=True).start()
+            self._run(self._ask, browser, server)
+            self._run(self._answer, browser, server)
 
     def _ask(self, browser: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
@@ -148,13 +161,18 @@ class WebProxy:
         kept, is_stream = b"", False
         with suppress(OSError):
             while data := server.recv(65536):
-                is_stream = is_stream or b"text/event-stream" in data
+                if b"text/event-stream" in data:
+                    is_stream = True
+                    self.carrying.add(server)
+                if server in self.forgotten:
+                    continue
                 if is_stream and self.keeps_back:
                     kept += data
                 else:
                     browser.sendall(kept + data)
                     kept = b""
-        _cut(browser, server)
+        if server not in self.forgotten:
+            _cut(browser, server)
 
 
 def _cut(*ends: socket.socket) -> None:

@@ -205,17 +205,17 @@ def asleep(chromium: Browser) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_laptop_asleep(watched, author, web, chromium):
-    """Longer than a token lives and than the page allows between two looks; the server is another one afterwards."""
+def test_laptop_asleep(watched, author, proxy, chromium):
+    """Longer than a token lives and than the page allows between two looks; nobody tells it that its stream is gone."""
     with asleep(chromium):
-        author.write_while(QUICK_SERVER["live_tokens.TOKEN_AGE"] - 2)
-        web.kill()
-        web.start()
-        author.write_while(2)
-    woke = time.time()
+        proxy.forget()
+        author.write_while(QUICK_SERVER["live_tokens.TOKEN_AGE"] + 1)
+        woke = time.time()
     shows(watched.page, author)
     becomes(watched.page, "live")
-    assert set(watched.states(woke)) > {"live"}  # what was said before the sleep was no longer true
+    doubted = [at for at, mode in watched.modes() if at > woke and mode != "live"]
+    assert doubted, "it went on saying live over a stream that was gone"
+    assert doubted[0] < woke + AT_ONCE
     ends_right(watched, author)
 
 
@@ -231,6 +231,22 @@ def test_a_thousand_events_while_the_tab_is_hidden(watched, author):
     author.save()
     hide(page, False)
     shows(page, author)
+    ends_right(watched, author)
+
+
+def test_runs_opened_in_background_tabs_leave_the_connections_to_others(watched, author):
+    """A browser has six for all tabs of one server; seven streams would shut everything else out."""
+    page, behind = watched.page, []
+    for _ in range(7):
+        tab = page.context.new_page()
+        tab.add_init_script(
+            "Object.defineProperty(document, 'hidden', { configurable: true, get: () => true });"
+        )
+        tab.goto(page.url)
+        behind.append(tab)
+    hide(behind[-1], False)  # one of them is looked at
+    becomes(behind[-1], "live")
+    shows(behind[-1], author)
     ends_right(watched, author)
 
 
