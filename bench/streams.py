@@ -269,6 +269,7 @@ def _load_line(name: str, streams: int, found: dict[str, float]) -> str:
     return (
         f"{RATE} events/s to {streams:,} streams, {name}: {found['deliveries/s']:,.0f} deliveries/s,"
         f" {found['lost']} lost, {found['out of order']} out of order, {found['resyncs']} resyncs;"
-        f" last client {found['p50']:.1f} ms (p95 {found['p95']:.1f}); {100 * found['cpu']:.0f} % of a core; load {os.getloadavg()[0]:.1f}"
+        f" last client {found['p50']:.1f} ms (p95 {found['p95']:.1f});"
+        f" {100 * found['cpu']:.0f} % of a core; load {os.getloadavg()[0]:.1f}"
         " (goal >= 60,000, 0 lost)"
     )
