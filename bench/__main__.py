@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from typing import Any
-
-CELERY = [sys.executable, "-m", "celery"]
-QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR"]
-
-
-@contextlib.contextmanager
-def worker(*options: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A Celery worker process for the time of the block."""
-    process = subprocess.Popen([*CELERY, *options, *QUIET], env=env)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def pss(pid: int) -> float:
-    """MiB of a process, shared pages counted by share."""
-    with open(f"/proc/{pid}/smaps_rollup") as file:
-        for line in file:
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    raise LookupError(f"no Pss of {pid}")
 
 
 def main() -> None:
+    from bench import parts
+
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "load", "many"])
+    parser.add_argument("--only", choices=[*parts.PARTS, *parts.ASKED_FOR])
+    parser.add_argument("--rounds", type=int, default=30, help="how often the quick figures are taken")
+    parser.add_argument("--seconds", type=int, default=60, help="browser: of streaming")
     parser.add_argument("--runs", type=int, default=10_000, help="load: workflows in the queue")
     parser.add_argument("--workers", type=int, default=4, help="load: worker processes")
     parser.add_argument("--attempts", type=int, default=1_000_000, help="many: ended attempts in the table")
@@ -58,106 +32,7 @@ def main() -> None:
             "LOG_LEVEL": "WARNING",
         }
         os.environ.update(env)
-        measure(options, env)
-
-
-def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
-    import django
-    from django.core.management import call_command
-
-    django.setup()
-    call_command("migrate", verbosity=0)
-    from django.contrib.auth import get_user_model
-
-    from bench import engine, page
-    from nyxcore.pulse import Process
-
-    owner = get_user_model().objects.create_user("bench")
-    if options.only in (None, "page"):
-        print(page.line(page.measure(owner, options.rounds)), flush=True)
-    if options.only == "load":
-        load_bench(options, env, owner)
-    if options.only == "many":
-        many_bench(options)
-    if options.only in ("page", "load", "many"):
-        return
-    sender = Process()
-    sender.start()
-    ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16"]
-    with worker(*ours, "-n", "a@%h", env=env) as first, worker(*ours, "-n", "b@%h", env=env):
-        if options.only in (None, "memory"):
-            time.sleep(8)  # idle: after the start, before any work
-            print(memory(first.pid, env), flush=True)
-        bare = ["-A", "bench.bare", "worker", "--pool", "prefork", "--concurrency", "2", "-n", "bare@%h"]
-        plain = {name: value for name, value in env.items() if name != "DJANGO_SETTINGS_MODULE"}
-        with worker(*bare, "-Q", "bare", env=plain):
-            engine.latency(owner, 5)  # warm both
-            if options.only in (None, "latency"):
-                found = engine.latency(owner, options.rounds)
-                print(engine.line("10 steps, one workflow", found, "ms", "<= 0.6, aim 0.5"), flush=True)
-            if options.only in (None, "throughput"):
-                found = engine.throughput(owner, max(3, options.rounds // 10))
-                print(
-                    engine.line("100 x 10 steps, two workers", found, "steps/s", ">= 2.2, aim 2.5"),
-                    flush=True,
-                )
-    sender.close()
-
-
-def load_bench(options: argparse.Namespace, env: dict[str, str], owner: Any) -> None:
-    """A long queue and several workers. Takes minutes, so it runs only when it is asked for."""
-    from django.contrib.auth import get_user_model
-
-    from bench import load
-
-    other = get_user_model().objects.create_user("other")
-    command = [sys.executable, "-m", "nyxcore.worker"]
-    with contextlib.ExitStack() as stack:
-
-        def begin() -> list[int]:
-            processes = [subprocess.Popen([*command, f"w{n}"], env=env) for n in range(options.workers)]
-            for one in processes:
-                stack.callback(one.wait, 40)
-                stack.callback(one.terminate)
-            return [one.pid for one in processes]
-
-        print(load.line(load.measure(owner, other, options.runs, begin, pss)), flush=True)
-
-
-def many_bench(options: argparse.Namespace) -> None:
-    """A million rows. Takes minutes to write, so it runs only when it is asked for."""
-    from django.contrib.auth import get_user_model
-
-    from bench import many
-
-    people = get_user_model().objects
-    owners = [people.create_user(f"p{n}", is_staff=n == many.OWNERS - 1) for n in range(many.OWNERS)]
-    many.fill(owners, options.attempts, options.queued)
-    print("\n".join(many.measure(owners, options.rounds)), flush=True)
-    print(many.plan(), flush=True)
-
-
-def memory(worker_pid: int, env: dict[str, str]) -> str:
-    """Idle PSS of one worker and one web process."""
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "nyxcore.asgi:application",
-        "--port",
-        "0",
-        "--log-level",
-        "error",
-    ]
-    web = subprocess.Popen(command, env=env)
-    try:
-        time.sleep(8)
-        sizes = {"worker": pss(worker_pid), "web": pss(web.pid)}
-    finally:
-        web.terminate()
-        web.wait(20)
-    parts = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
-    return f"idle memory, PSS MiB: {parts}; sum {sum(sizes.values()):.0f} (goal <= 160)"
+        parts.run(options, env)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from django.db import transaction
 
 from nyxcore import events
 from nyxcore.live_hub import STALLED_AFTER, Hub, Stream, hub, kick_here
-from nyxcore.live_tokens import MAX_CHANNELS, Claim, make_token, read_token
+from nyxcore.live_tokens import MAX_CHANNELS, Claim, FromTheFuture, make_token, read_token
 
 __all__ = ["application", "connect_signals", "kick", "make_token"]
 
@@ -98,6 +98,9 @@ def _claim(scope: Scope) -> Claim:
         claim = read_token(tokens[0])
     except signing.SignatureExpired:
         raise Refused(403, "This token has expired.") from None
+    except FromTheFuture as error:
+        log.warning("live: %s", error)
+        raise Refused(403, str(error)) from None
     except signing.BadSignature:
         raise Refused(403, "This token is not valid.") from None
     if not 0 < len(claim.channels) <= MAX_CHANNELS:

@@ -136,7 +136,7 @@ class Hub:
     def _on_message(self, message: bus.Message) -> None:
         channel, event, data = message
         if event == "kick":
-            kick = _parse_kick(data)
+            kick = _parse_kick(data, time.time())  # it is meant now, whatever the clock of its sender says
             if kick:
                 self.kick(*kick)
             return
@@ -231,16 +231,15 @@ class Hub:
             stream.end()
 
 
-def _parse_kick(data: str | bytes, at: float | None = None) -> tuple[int | None, str | None, float] | None:
-    """Return (user id, channel, time) of a kick as events.py made it; None for anything else."""
+def _parse_kick(data: str | bytes, at: float) -> tuple[int | None, str | None, float] | None:
+    """Return (user id, channel, `at`) of a kick as events.py made it; None for anything else."""
     try:
         said = json.loads(data)
         user_id, channel = said["user"], said["channel"]
-        when = float(said["at"] if at is None else at)
     except (ValueError, TypeError, KeyError, RecursionError):
-        user_id, channel, when = "", "", 0.0
+        user_id, channel = "", ""
     if isinstance(user_id, int | None) and isinstance(channel, str | None):
-        return user_id, channel, when
+        return user_id, channel, at
     log.warning("live: a malformed kick was ignored")
     return None
 

@@ -20,7 +20,7 @@ const POLL_AFTER = 2_500; // without a stream, before the first poll
 const GREETED_WITHIN = 10_000; // a proxy that buffers shows itself by this
 const QUIET = 25_000; // the server pings after 15 s; from here on "live" would be a guess
 const DEAD = 45_000;
-const HIDDEN_FOR = 60_000; // then the connection is given back: a browser has six for all its tabs
+const HIDDEN_FOR = 60_000; // then the connection is given back, and none is opened: a browser has six for all its tabs
 const SLEPT = 15_000; // between two ticks: the machine slept or the page was frozen
 const WAITS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
@@ -79,7 +79,7 @@ class Live {
         this.wake();
         this.compare();
       }
-      if (this.hiddenAt && now - this.hiddenAt > HIDDEN_FOR) this.disconnect();
+      if (this.hiddenAt && (!this.link || now - this.hiddenAt > HIDDEN_FOR)) this.disconnect();
       else this.tend(now);
       if (!this.isLive(now) && now >= this.pollAt) this.poll(now);
       else if (this.isLive(now) && this.open && now >= this.compareAt) this.compare();

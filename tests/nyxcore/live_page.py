@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import django_htmx
+from playwright.sync_api import Page
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "static" / "js"
 HTMX = Path(django_htmx.__file__).parent / "static" / "django_htmx" / "htmx-2.min.js"
@@ -20,6 +21,22 @@ PAGE = """<!doctype html><html lang="en"><head><title>Live</title>
 </head><body><p id="live-state"></p>
 <main id="live" data-channel="workflow-7" data-token="first" data-events-url="/events/"
  data-token-url="/events/token/?channel=workflow-7" data-state-url="/state/">{body}</main></body></html>"""
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """Let the page think that its tab is hidden, or seen again; no frame is drawn meanwhile."""
+    page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+            window.seenFrames ??= window.requestAnimationFrame;
+            const waiting = [];
+            window.requestAnimationFrame = hidden ? (draw) => waiting.push(draw) : window.seenFrames;
+            for (const draw of window.hiddenFrames ?? []) window.requestAnimationFrame(draw);
+            window.hiddenFrames = waiting;
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
 
 
 class Connection:

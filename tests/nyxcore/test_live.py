@@ -253,6 +253,30 @@ def test_kick_ends_the_streams_of_a_user_in_all_processes(serve, listen):
     assert other.next()[0] == "hint"
 
 
+def test_kick_from_a_host_whose_clock_is_slow_ends_the_streams(server, listen, bus_here):
+    stream = listen(server)
+    kick = events.kick_item(1, CHANNEL)
+    kick.data["at"] -= 7_200
+    events.deliver(kick)
+    assert stream.next(5) == ("expired", {})
+
+
+def test_kick_ends_a_stream_whose_token_comes_from_a_fast_clock(server, streams, bus_here):
+    ahead = time.time() + live_tokens.CLOCKS_APART - 10
+    stream = Events(server.port, live.make_token(1, [CHANNEL], issued_at=ahead))
+    streams.append(stream.hello())
+    events.deliver(events.kick_item(1, CHANNEL))
+    assert stream.next(5) == ("expired", {})
+
+
+def test_token_from_the_future_is_refused(server, bus_here):
+    """It would outlive the memory of kicks."""
+    ahead = time.time() + live_tokens.CLOCKS_APART + 60
+    token = live.make_token(1, [CHANNEL], issued_at=ahead)
+    status, text, _headers = answer(server.port, f"/events/?token={token}")
+    assert (status, "clock" in text) == (403, True)
+
+
 def test_kick_from_one_channel_leaves_the_others(server, listen, bus_here):
     gone, stays = listen(server, "workflow-7"), listen(server, "workflow-8")
     events.deliver(events.kick_item(None, "workflow-7"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect, sync_playwright
 
-from tests.nyxcore.live_page import Site
+from tests.nyxcore.live_page import Site, hide
 from tests.nyxcore.live_tools import wait_until
 
 pytestmark = pytest.mark.browser
@@ -381,16 +381,6 @@ def test_after_a_sleep_the_page_is_right_at_once(page, site):
     expect(page.locator("#step-42 b")).to_have_text("9 completed")
     page.clock.run_for(3_000)
     wait_until(lambda: len(site.streams) == 2)
-
-
-def hide(page: Page, hidden: bool) -> None:
-    page.evaluate(
-        """(hidden) => {
-            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
 
 
 def test_hidden_page_gives_its_connection_back_and_returns(page, site):

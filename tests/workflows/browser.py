@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.factories import make_user
 
@@ -42,14 +42,18 @@ class Site:
         self.contexts: list[Any] = []
 
     def page(self, **options: Any) -> Page:
-        client = Client()
-        client.force_login(make_user())
         context = self.chromium.new_context(**{"viewport": DESKTOP, "base_url": self.address} | options)
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.address}])
+        self.sign_in(context)
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(8_000)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", lambda line: "Security Policy" in line.text and self.problems.append(line.text))
         return page
+
+    def sign_in(self, context: BrowserContext) -> None:
+        """Give all pages of `context` a new session."""
+        client = Client()
+        client.force_login(make_user())
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.address}])

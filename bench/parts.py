@@ -1,0 +1,150 @@
+"""What `make bench` can measure: one function a part, each giving the lines that are printed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench.processes import BARE, STARTED, idle_memory, pss, worker, workers
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a part is given: the arguments, the environment of processes, the owner of runs."""
+
+    options: argparse.Namespace
+    env: dict[str, str]
+    owner: Any
+
+    @property
+    def rounds(self) -> int:
+        return int(self.options.rounds)
+
+
+Lines = Iterator[str]
+
+
+def run(options: argparse.Namespace, env: dict[str, str]) -> None:
+    """Measure the one part that is asked for, or all but those that take very long."""
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    from django.contrib.auth import get_user_model
+
+    bench = Bench(options, env, get_user_model().objects.create_user("bench"))
+    chosen = {options.only: (PARTS | ASKED_FOR)[options.only]} if options.only else PARTS
+    for part in chosen.values():
+        for line in part(bench):
+            print(line, flush=True)
+
+
+def page(bench: Bench) -> Lines:
+    from bench import page
+
+    yield page.line(page.measure(bench.owner, bench.rounds))
+
+
+def streams(bench: Bench) -> Lines:
+    from bench import streams
+
+    with _sending():
+        yield from streams.report(bench.env, bench.rounds)
+
+
+def memory(bench: Bench) -> Lines:
+    yield idle_memory(bench.env)
+
+
+def latency(bench: Bench) -> Lines:
+    from bench import engine
+
+    with _beside_bare_celery(bench):
+        found = engine.latency(bench.owner, bench.rounds)
+        yield engine.line("10 steps, one workflow", found, "ms", "<= 0.6, aim 0.5")
+
+
+def throughput(bench: Bench) -> Lines:
+    from bench import engine
+
+    with _beside_bare_celery(bench):
+        found = engine.throughput(bench.owner, max(3, bench.rounds // 10))
+        yield engine.line("100 x 10 steps, two workers", found, "steps/s", ">= 2.2, aim 2.5")
+
+
+def load(bench: Bench) -> Lines:
+    """A long queue and several workers."""
+    from django.contrib.auth import get_user_model
+
+    from bench import load
+
+    other = get_user_model().objects.create_user("other")
+    command = [sys.executable, "-m", "nyxcore.worker"]
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> list[int]:
+            started = [
+                subprocess.Popen([*command, f"w{n}"], env=bench.env) for n in range(bench.options.workers)
+            ]
+            for one in started:
+                stack.callback(one.wait, 40)
+                stack.callback(one.terminate)
+            return [one.pid for one in started]
+
+        yield load.line(load.measure(bench.owner, other, bench.options.runs, begin, pss))
+
+
+def many(bench: Bench) -> Lines:
+    """A million rows."""
+    from django.contrib.auth import get_user_model
+
+    from bench import many
+
+    people = get_user_model().objects
+    owners = [people.create_user(f"p{n}", is_staff=n == many.OWNERS - 1) for n in range(many.OWNERS)]
+    many.fill(owners, bench.options.attempts, bench.options.queued)
+    yield from many.measure(owners, bench.rounds)
+    yield many.plan()
+
+
+@contextlib.contextmanager
+def _sending() -> Iterator[None]:
+    """The threads of a web process, in this one: what is published leaves."""
+    from nyxcore.pulse import Process
+
+    sender = Process()
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.close()
+
+
+@contextlib.contextmanager
+def _beside_bare_celery(bench: Bench) -> Iterator[None]:
+    """Two of our workers and bare Celery, all of them warm."""
+    from bench import engine
+
+    plain = {name: value for name, value in bench.env.items() if name != "DJANGO_SETTINGS_MODULE"}
+    with _sending(), workers(2, bench.env), worker(*BARE, "-n", "bare@%h", env=plain):
+        time.sleep(STARTED)
+        engine.latency(bench.owner, 5)
+        yield
+
+
+Part = Callable[[Bench], Lines]
+PARTS: dict[str, Part] = {
+    "page": page,
+    "streams": streams,
+    "memory": memory,
+    "latency": latency,
+    "throughput": throughput,
+}
+ASKED_FOR: dict[str, Part] = {"load": load, "many": many}  # minutes each: only by --only
