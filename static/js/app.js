@@ -88,7 +88,9 @@ async function copy(button) {
     text = await answer.text();
   } else {
     const source = button.dataset.copy ? document.querySelector(button.dataset.copy) : button.closest("pre")?.querySelector("code");
-    text = source?.textContent ?? "";
+    const bare = source?.cloneNode(true);
+    for (const mark of bare?.querySelectorAll(".seam-mark") ?? []) mark.remove();
+    text = bare?.textContent ?? "";
   }
   await toClipboard(text);
   button.classList.add("done");
