@@ -215,7 +215,8 @@ def step(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
     """A step as a fragment, or as a page of its own without htmx.
 
     `open` gives the fragment its body (`open=at-work` only where an attempt runs); `part=body` gives the body
-    alone, `part=plain` the text as it is, `attempt` the text of one attempt, `compare` the difference of two (see compare.py).
+    alone, `part=plain` the text as it is, `attempt` the text of one attempt, `compare` the difference of two (see
+    compare.py).
     """
     asked_at = time.time()
     row = get_step(request, pk, step_pk)
