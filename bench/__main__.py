@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 
-CELERY = [sys.executable, "-m", "celery"]
-QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR"]
-
-
-@contextlib.contextmanager
-def worker(*options: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A Celery worker process for the time of the block."""
-    process = subprocess.Popen([*CELERY, *options, *QUIET], env=env)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
+from bench.processes import worker
 
 
 def pss(pid: int) -> float:
@@ -38,7 +24,8 @@ def pss(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page"])
+    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "browser"])
+    parser.add_argument("--seconds", type=int, default=60, help="of streaming in the browser")
     options = parser.parse_args()
     from nyxcore import embedded
 
@@ -64,14 +51,18 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
     call_command("migrate", verbosity=0)
     from django.contrib.auth import get_user_model
 
-    from bench import engine, page
+    from bench import browser, engine, page
     from nyxcore.pulse import Process
 
     owner = get_user_model().objects.create_user("bench")
     if options.only in (None, "page"):
         print(page.line(page.measure(owner, options.rounds)), flush=True)
-        if options.only:
-            return
+    if options.only in (None, "browser"):
+        streaming = env | {"NYXCORE_PRACTICE_SPEED": "60"}
+        for said in browser.measure(owner, streaming, max(3, options.rounds // 4), options.seconds):
+            print(said, flush=True)
+    if options.only in ("page", "browser"):
+        return
     sender = Process()
     sender.start()
     ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16"]

@@ -25,7 +25,9 @@ class Tasks:
 
     @property
     def longest(self) -> tuple[float, float]:
-        return max((clock for clock, _cpu in self.all), default=0.0), max((cpu for _c, cpu in self.all), default=0.0)
+        return max((clock for clock, _cpu in self.all), default=0.0), max(
+            (cpu for _c, cpu in self.all), default=0.0
+        )
 
     def __str__(self) -> str:
         clock = [round(clock) for clock, _cpu in self.all if clock > LONG]
@@ -55,6 +57,6 @@ def main_thread(events: list[dict[str, Any]]) -> list[tuple[float, float]]:
     tasks: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
     for event in events:
         thread = (event["pid"], event["tid"])
-        if thread in threads and event.get("ph") == "X" and event["name"].endswith("RunTask"):
+        if thread in threads and event.get("ph") == "X" and event["name"] == "ThreadControllerImpl::RunTask":
             tasks[thread].append((event.get("dur", 0) / 1000, event.get("tdur", 0) / 1000))
     return max(tasks.values(), key=lambda found: sum(cpu for _clock, cpu in found), default=[])

@@ -62,8 +62,8 @@ class Run:
 
     @property
     def current(self) -> StepLine | None:
-        """The step that a reader wants first: what runs, else what needs a person, else the last word."""
-        for statuses in ((S.RUNNING,), NEEDS_A_PERSON):
+        """The step that a reader wants first: what runs, what broke, what needs a person, else the last word."""
+        for statuses in ((S.RUNNING,), (S.FAILED,), NEEDS_A_PERSON):
             for line in self.lines:
                 if line.status in statuses:
                     return line
