@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.factories import make_workflow, step_of
 from tests.workflows.browser import Site
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
-from tests.workflows.views.helpers import url
+from tests.workflows.views.helpers import cut_off, url
 from workflows import services
 from workflows.models import Step, StepAttempt, Workflow
 
@@ -20,13 +20,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 FIRST = "The harbour has five piers. The first pier is for boats and the second"
 SECOND = "The harbour has six piers. The first pier is for boats, the second for ships and the third"
 THIRD = "The harbour has six piers, and this answer is **whole**."
-
-
-def cut_off(attempt: StepAttempt, text: str, room: int) -> None:
-    attempt.request = {"model": "practice", "prompt": "Write the plan.", "max_tokens": room, "sizes": {}}
-    attempt.save(update_fields=["request"])
-    finish(attempt, text, stop_reason="max_tokens")
-    StepAttempt.objects.filter(pk=attempt.pk).update(output_tokens=room, thinking_tokens=room // 4)
 
 
 def hundred_steps() -> Workflow:
