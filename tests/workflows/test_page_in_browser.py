@@ -351,8 +351,9 @@ def test_new_workflow_from_card_to_page(page):
     expect(page.locator("#run .status")).to_have_text("Running")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("viewport", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desktop dark", "phone light"]
+)
 def test_no_page_shuts_anybody_out(site, scheme, viewport):
     """axe finds nothing, with every fold open, and nothing sticks out sideways."""
     runs = [
