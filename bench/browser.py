@@ -7,6 +7,7 @@ steps that stream side by side: tasks over 50 ms, from a browser's trace, and ho
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -15,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.page import STEPS
@@ -53,6 +55,10 @@ EXPAND = """async () => {
 def measure(owner: Any, env: dict[str, str], rounds: int, seconds: int) -> Iterator[str]:
     """A line for each figure; a web process and a worker of its own."""
     from bench import page
+
+    if not shutil.which("chromium") and not _own_browsers():
+        yield "the page in a browser: not measured, Chromium is not installed"
+        return
 
     long_run, lanes = page.make(owner).pk, _lanes(owner)
     ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16", "-n", "browser@%h"]
@@ -127,15 +133,19 @@ def web(env: dict[str, str]) -> Iterator[str]:
 def chromium() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
-    system = "/usr/bin/chromium"
     # Playwright keeps an event loop in this thread, which Django takes for a mistake.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=system if os.path.exists(system) else None, args=["--headless", "--no-sandbox"]
+            executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
         )
         yield browser
         browser.close()
+
+
+def _own_browsers() -> list[Path]:
+    """What Playwright has downloaded."""
+    return list(Path.home().glob(".cache/ms-playwright/chromium*"))
 
 
 def _tab(browser: Browser, owner: Any, address: str) -> Page:
