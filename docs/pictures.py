@@ -171,7 +171,7 @@ def play(example: dict[str, Any], owner: Any) -> int:
 def claim_all() -> list[Any]:
     from workflows import runner
 
-    return list(iter(lambda: runner.claim_job(WORKER), None))
+    return list(iter(lambda: runner.next_job(WORKER), None))
 
 
 def leave_running(job: Any, said: Said) -> None:
