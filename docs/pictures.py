@@ -241,6 +241,7 @@ def take_pictures(address: str, run: int) -> None:
             if page.locator("#live-state").count():
                 page.locator("#live-state[data-state=live]").wait_for()
             page.add_style_tag(content="html { scrollbar-gutter: auto; scrollbar-width: none }")
+            page.evaluate("scrollTo(0, 0)")  # it begins at the step that runs
             keep(page, name)
             context.close()
         browser.close()

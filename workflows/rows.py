@@ -85,7 +85,7 @@ def remedies(line: StepLine, csrf: str, *, opened: bool = False, parts_left: int
         if line.reason == Reason.CUT_MAX_TOKENS and line.more_room:
             room = line.more_room
             price = stepfacts.price(line.model, line.sent, line.output_tokens or 0, room).short
-            label = f"Retry with {room:,} tokens"
+            label = f"Retry with {room:,}{' tokens' if opened else ''}"  # a closed line has less room
             found.append(post("retry", label, small=price, primary=True, max_tokens=str(room)))
         if line.reason == Reason.CUT_MAX_TOKENS and parts_left:
             found.append(post("continue", "Continue"))

@@ -93,7 +93,7 @@ def test_closed_line_says_what_more_room_costs(ada, monkeypatch, high, said):
     monkeypatch.setattr(registry, "worst_case", lambda model, sent, room: high)
     monkeypatch.setattr(registry, "cost", lambda model, usage: Decimal("0.4"))
     page = ada.get(f"{url('detail', step.workflow_id)}?open=none").content.decode()
-    assert f"Retry with 200 tokens {said}" in page
+    assert f"Retry with 200 {said}" in page
 
 
 def test_mostly_thinking_says_that_room_helps_in_part(htmx):
