@@ -1,36 +1,43 @@
-"""`python -m bench.browser`: the page of a run in Chromium, with its own servers, web process and worker.
+"""The page of a run in Chromium, with a web process and a worker of its own.
 
-Prints, for a run of 1,000 steps: first contentful paint, and how long "expand all" takes and holds up the page; for
-eight steps that stream side by side: tasks over 50 ms and how far the layout shifted.
+For a run of 1,000 steps: first contentful paint, and how long "expand all" takes and holds up the page; for eight
+steps that stream side by side: tasks over 50 ms, from a browser's trace, and how far the layout shifted.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.__main__ import worker
+from bench.page import STEPS
+from bench.processes import worker
+from bench.trace import Tasks, traced
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 LANES = 8
-WATCH = """
-window.seen = { tasks: [], shift: 0, asked: 0 };
+SHIFT = """
+window.shift = 0;
 new PerformanceObserver((list) => {
-  for (const one of list.getEntries()) seen.tasks.push([Math.round(one.startTime), Math.round(one.duration)]);
-}).observe({ type: "longtask", buffered: true });
-new PerformanceObserver((list) => {
-  for (const one of list.getEntries()) if (!one.hadRecentInput) seen.shift += one.value;
+  for (const one of list.getEntries()) if (!one.hadRecentInput) shift += one.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
+WRITTEN = """() => {
+  const streams = [...document.querySelectorAll(".stream")];
+  return [streams.reduce((sum, one) => sum + one.textContent.length, 0), streams.length, window.shift];
+}"""
 EXPAND = """async () => {
-  seen.tasks.length = 0;
   const start = performance.now();
   document.getElementById("expand-all").click();
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -45,117 +52,114 @@ EXPAND = """async () => {
 }"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.browser", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="of the 1,000-step page")
-    parser.add_argument("--seconds", type=int, default=60, help="of streaming")
-    options = parser.parse_args()
-    from nyxcore import embedded
-
-    with tempfile.TemporaryDirectory(prefix="nyxcore-bench-") as folder, embedded.services(folder) as servers:
-        env = os.environ | {
-            "DATABASE_URL": servers.database_url,
-            "REDIS_URL": servers.redis_url,
-            "SECRET_KEY": "bench",
-            "ALLOWED_HOSTS": "127.0.0.1",
-            "DJANGO_SETTINGS_MODULE": "bench.settings",
-            "NYXCORE_LLM": "practice",
-            "NYXCORE_PRACTICE_SPEED": "60",
-            "LOG_LEVEL": "WARNING",
-        }
-        os.environ.update(env)
-        import django
-        from django.core.management import call_command
-
-        django.setup()
-        call_command("migrate", verbosity=0)
-        port = _free_port()
-        web = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "uvicorn",
-                "nyxcore.asgi:application",
-                "--port",
-                str(port),
-                "--log-level",
-                "error",
-            ],
-            env=env,
-        )
-        ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16", "-n", "browser@%h"]
-        try:
-            with worker(*ours, env=env):
-                measure(options, f"http://127.0.0.1:{port}")
-        finally:
-            web.terminate()
-            web.wait(20)
-
-
-def measure(options: argparse.Namespace, address: str) -> None:
-    from django.conf import settings
-    from django.contrib.auth import get_user_model
-    from django.test import Client
-    from playwright.sync_api import sync_playwright
-
+def measure(owner: Any, env: dict[str, str], rounds: int, seconds: int) -> Iterator[str]:
+    """A line for each figure; a web process and a worker of its own."""
     from bench import page
 
-    owner = get_user_model().objects.create_user("bench")
+    if not shutil.which("chromium") and not _own_browsers():
+        yield "the page in a browser: not measured, Chromium is not installed"
+        return
+
     long_run, lanes = page.make(owner).pk, _lanes(owner)
+    ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16", "-n", "browser@%h"]
+    with web(env) as address, worker(*ours, env=env), chromium() as browser:
+
+        def tab() -> Page:
+            return _tab(browser, owner, address)
+
+        yield from _long_page(browser, tab, f"{address}/workflows/{long_run}/", rounds)
+        yield _streaming(browser, tab, f"{address}/workflows/{lanes}/", seconds)
+
+
+def _long_page(browser: Browser, tab: Callable[[], Page], address: str, rounds: int) -> Iterator[str]:
+    paints: list[float] = []
+    expands: list[tuple[float, float, Tasks]] = []
+    for _ in range(rounds + 1):  # the first fills the server's and the browser's caches
+        page = tab()
+        page.goto(address, wait_until="load")
+        paints.append(_paint(page))
+        page.wait_for_timeout(500)
+        with traced(browser, page) as tasks:
+            found = page.evaluate(EXPAND)
+            page.wait_for_timeout(200)
+        expands.append((found["painted"], found["seen"], tasks))
+        page.context.close()
+    yield (
+        f"first contentful paint of {STEPS:,} steps: {_middle(paints[1:])} ms, quickest {min(paints[1:]):.0f}, first"
+        f" visit {paints[0]:.0f} (goal <= 500); {_load()}"
+    )
+    painted, seen, tasks_of = zip(*expands[1:], strict=True)
+    longest = [tasks.longest for tasks in tasks_of]
+    yield (
+        f"expand all of {STEPS:,}: painted after {_middle(painted)} ms, bodies in view there after {_middle(seen)} ms"
+        f" (goal <= 1000), longest task {_middle(clock for clock, _cpu in longest)} ms,"
+        f" {_middle(cpu for _clock, cpu in longest)} of CPU; {_load()}"
+    )
+
+
+def _streaming(browser: Browser, tab: Callable[[], Page], address: str, seconds: int) -> str:
+    page = tab()
+    page.goto(address)
+    page.get_by_role("button", name="Start").click()
+    page.locator(".stream").nth(LANES - 1).wait_for(state="attached", timeout=60_000)
+    page.evaluate("window.shift = 0")
+    with traced(browser, page) as tasks:
+        page.wait_for_timeout(seconds * 1000)
+        written, still, shift = page.evaluate(WRITTEN)
+    return (
+        f"{seconds} s of streaming in {LANES} steps ({still} to the end, {written:,} characters,"
+        f" {page.locator('#live-state').inner_text()}): {tasks}; layout shift {shift:.4f}; {_load()}"
+    )
+
+
+# --- servers and tabs -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def web(env: dict[str, str]) -> Iterator[str]:
+    """The address of a web process for the time of the block."""
+    port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", "nyxcore.asgi:application", "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "error"], env=env)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    # Playwright keeps an event loop in this thread, which Django takes for a mistake.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+def _own_browsers() -> list[Path]:
+    """What Playwright has downloaded."""
+    return list(Path.home().glob(".cache/ms-playwright/chromium*"))
+
+
+def _tab(browser: Browser, owner: Any, address: str) -> Page:
+    from django.conf import settings
+    from django.test import Client
+
     client = Client()
     client.force_login(owner)
-    cookie = {
-        "name": settings.SESSION_COOKIE_NAME,
-        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
-        "url": address,
-    }
-    _wait_for(address)
-    with sync_playwright() as playwright:
-        system = "/usr/bin/chromium"
-        browser = playwright.chromium.launch(
-            executable_path=system if os.path.exists(system) else None, args=["--headless", "--no-sandbox"]
-        )
-        paints, expands = [], []
-        for _ in range(options.rounds + 1):  # the first fills the server's and the browser's caches
-            context = browser.new_context(viewport={"width": 1280, "height": 900})
-            context.add_cookies([cookie])  # type: ignore[list-item]
-            tab = context.new_page()
-            tab.add_init_script(WATCH)
-            tab.goto(f"{address}/workflows/{long_run}/", wait_until="load")
-            paints.append(_paint(tab))
-            tab.wait_for_timeout(500)
-            found = tab.evaluate(EXPAND)
-            tab.wait_for_timeout(200)
-            expands.append((found["painted"], found["seen"], _longest(tab)))
-            context.close()
-        print(
-            f"first contentful paint: {_middle(paints[1:])} ms, first visit {paints[0]:.0f} ms (goal <= 500)"
-        )
-        painted, seen, held = zip(*expands[1:], strict=True)
-        print(
-            f"expand all of 1,000: painted after {_middle(painted)} ms, bodies in view there after {_middle(seen)} ms,"
-            f" longest task {_middle(held)} ms (goal <= 1000)"
-        )
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.add_cookies([cookie])  # type: ignore[list-item]
-        tab = context.new_page()
-        tab.add_init_script(WATCH)
-        tab.goto(f"{address}/workflows/{lanes}/")
-        tab.get_by_role("button", name="Start").click()
-        tab.locator(".stream").nth(LANES - 1).wait_for(state="attached", timeout=30_000)
-        tab.evaluate("() => { seen.tasks.length = 0; seen.shift = 0; }")
-        tab.wait_for_timeout(options.seconds * 1000)
-        written = tab.evaluate(
-            "[...document.querySelectorAll('.stream')].reduce((sum, one) => sum + one.textContent.length, 0)"
-        )
-        tasks = tab.evaluate("seen.tasks")
-        still = tab.locator(".stream").count()
-        print(
-            f"{options.seconds} s of streaming in {LANES} steps ({still} to the end, {written:,} characters shown,"
-            f" {tab.locator('#live-state').inner_text()}): {len(tasks)} tasks over 50 ms"
-            f" {[length for _at, length in tasks]}, layout shift {tab.evaluate('seen.shift'):.4f}"
-        )
-        browser.close()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    name = settings.SESSION_COOKIE_NAME
+    context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": address}])
+    page = context.new_page()
+    page.add_init_script(SHIFT)
+    return page
 
 
 def _lanes(owner: Any) -> int:
@@ -178,20 +182,20 @@ def _lanes(owner: Any) -> int:
     return int(services.create_workflow(owner=owner, spec=spec, data={}).pk)
 
 
-def _paint(tab: Any) -> float:
+def _paint(page: Page) -> float:
     """Milliseconds; the entry may come a moment after the load."""
     entry = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
-    while not (painted := float(tab.evaluate(entry))):
-        tab.wait_for_timeout(50)
+    while not (painted := float(page.evaluate(entry))):
+        page.wait_for_timeout(50)
     return painted
 
 
-def _longest(tab: Any) -> float:
-    return float(tab.evaluate("Math.max(0, ...seen.tasks.map(([, length]) => length))"))
-
-
-def _middle(values: Any) -> str:
+def _middle(values: Iterable[float]) -> str:
     return f"{statistics.median(values):.0f}"
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}"
 
 
 def _free_port() -> int:
@@ -211,7 +215,3 @@ def _wait_for(address: str) -> None:
             time.sleep(0.2)
         else:
             return
-
-
-if __name__ == "__main__":
-    main()

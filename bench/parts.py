@@ -52,6 +52,13 @@ def page(bench: Bench) -> Lines:
     yield page.line(page.measure(bench.owner, bench.rounds))
 
 
+def browser(bench: Bench) -> Lines:
+    from bench import browser
+
+    streaming = bench.env | {"NYXCORE_PRACTICE_SPEED": "60"}
+    yield from browser.measure(bench.owner, streaming, max(3, bench.rounds // 4), bench.options.seconds)
+
+
 def streams(bench: Bench) -> Lines:
     from bench import streams
 
@@ -142,6 +149,7 @@ def _beside_bare_celery(bench: Bench) -> Iterator[None]:
 Part = Callable[[Bench], Lines]
 PARTS: dict[str, Part] = {
     "page": page,
+    "browser": browser,
     "streams": streams,
     "memory": memory,
     "latency": latency,

@@ -31,9 +31,7 @@ def worker(*options: str, env: dict[str, str]) -> Iterator[subprocess.Popen[byte
 def workers(number: int, env: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """That many of our worker processes."""
     with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(worker(*OURS, "-n", f"n{index}@%h", env=env)) for index in range(number)
-        ]
+        yield [stack.enter_context(worker(*OURS, "-n", f"n{index}@%h", env=env)) for index in range(number)]
 
 
 def pss(pid: int) -> float:

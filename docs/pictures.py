@@ -171,7 +171,7 @@ def play(example: dict[str, Any], owner: Any) -> int:
 def claim_all() -> list[Any]:
     from workflows import runner
 
-    return list(iter(lambda: runner.claim_job(WORKER), None))
+    return list(iter(lambda: runner.next_job(WORKER), None))
 
 
 def leave_running(job: Any, said: Said) -> None:
@@ -241,6 +241,7 @@ def take_pictures(address: str, run: int) -> None:
             if page.locator("#live-state").count():
                 page.locator("#live-state[data-state=live]").wait_for()
             page.add_style_tag(content="html { scrollbar-gutter: auto; scrollbar-width: none }")
+            page.evaluate("scrollTo(0, 0)")  # it begins at the step that runs
             keep(page, name)
             context.close()
         browser.close()

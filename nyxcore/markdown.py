@@ -7,8 +7,9 @@ them, images included (an image's address can carry secrets out). Highlighted co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import nh3
@@ -47,6 +48,7 @@ TABLE_TAGS = {"figure", "table", "thead", "tbody", "tr", "th", "td"}
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "th": {"align"}, "td": {"align"}}
 SCHEMES = frozenset({"http", "https", "mailto"})
 CODE_CLASSES = {"span": {name for name in STANDARD_TYPES.values() if name}}
+CODE_AND_SEAMS = {"span": CODE_CLASSES["span"] | {"seam-mark"}}
 _ABSOLUTE = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 
 
@@ -58,12 +60,12 @@ def render(text: str) -> SafeString:
 
 
 @lru_cache(maxsize=32)
-def _render(text: str) -> str:
+def _render(text: str, seams: bool = False) -> str:
     return nh3.clean(
-        _to_html(printable(text)),
+        _to_html(printable(text), seams),
         tags=TEXT_TAGS | LIST_TAGS | TABLE_TAGS,
         attributes=ATTRIBUTES,
-        allowed_classes=CODE_CLASSES,
+        allowed_classes=CODE_AND_SEAMS if seams else CODE_CLASSES,
         attribute_filter=_filter,
         url_schemes=set(SCHEMES),
         link_rel="nofollow noopener noreferrer",
@@ -71,8 +73,8 @@ def _render(text: str) -> str:
     )
 
 
-def _to_html(text: str) -> str:
-    parser, env = _parser(), {}  # type: tuple[MarkdownIt, dict[str, Any]]
+def _to_html(text: str, seams: bool) -> str:
+    parser, env = _parser(seams), {}  # type: tuple[MarkdownIt, dict[str, Any]]
     tokens = parser.parse(text, env)
     _fit_headings(tokens)
     return str(parser.renderer.render(tokens, parser.options, env))
@@ -97,15 +99,19 @@ def _filter(tag: str, attribute: str, value: str) -> str | None:
     return value
 
 
-@lru_cache(maxsize=1)
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "highlight": highlight, "maxNesting": 40})
+@lru_cache(maxsize=2)
+def _parser(seams: bool) -> MarkdownIt:
+    paint = _highlight_with_seams if seams else highlight
+    parser = MarkdownIt("commonmark", {"html": False, "highlight": paint, "maxNesting": 40})
     parser.enable(["table", "strikethrough"])
     for name in ("th_open", "td_open"):
         parser.add_render_rule(name, _cell)
     parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", _table_close)
     parser.add_render_rule("image", _image)
+    if seams:
+        parser.add_render_rule("text", _text_with_seams)
+        parser.add_render_rule("code_inline", _code_with_seams)
     return parser
 
 
@@ -124,6 +130,68 @@ def highlight(code: str, language: str, _attributes: str) -> str:
             return f"<pre><code>{shown}</code></pre>"
         shown = paint(code, lexer, HtmlFormatter(nowrap=True))
     return f"<pre><code>{shown}</code></pre>"
+
+
+# --- seams of a text that was written in several parts --------------------------------------------------------
+_FIRST_SEAM = 0xE000  # private use: the mark of part n is the character n above it
+_SEAM = re.compile("[\ue002-\ue020]")
+_MARK = re.compile('<span class="seam-mark">[^<]*</span>')
+
+
+def render_joined(parts: Sequence[str]) -> SafeString:
+    """The parts of one text as HTML, with a mark where each later one begins.
+
+    A seam may lie within a word, a table or a block of code, so the whole is rendered, not the parts. A mark stands
+    at the nearest place where it changes nothing else of the result; where there is none it is left out.
+    """
+    text = "".join(parts)
+    plain = render(text)
+    if len(text) > RENDERED_UP_TO or len(parts) > 30 or _SEAM.search(text):
+        return plain
+    shown = plain
+    seams = list(enumerate(accumulate(map(len, parts[:-1])), 2))
+    for number, seam in reversed(seams):  # so that the places of those before stay right
+        for place in _places(text, seam):
+            marked = f"{text[:place]}{chr(_FIRST_SEAM + number)}{text[place:]}"
+            html = _render(marked, True)
+            if not _SEAM.search(html) and _MARK.sub("", html) == plain:
+                text, shown = marked, mark_safe(html)
+                break
+    return shown
+
+
+def _places(text: str, seam: int) -> Iterator[int]:
+    """The seam, the ends of its word, of the text before it, of its line, and of the next line that says anything."""
+    yield seam
+    yield seam + len(re.match(r"\w*", text[seam : seam + 100])[0])  # type: ignore[index]
+    yield len(text[:seam].rstrip())
+    for line in list(re.finditer(r"\S[^\n]*", text[seam : seam + 2_000]))[:2]:
+        yield seam + line.start() + len(line[0].rstrip())
+
+
+def _mark(seam: str) -> str:
+    return f'<span class="seam-mark">part {ord(seam) - _FIRST_SEAM}</span>'
+
+
+def _marked(html: str) -> str:
+    return _SEAM.sub(lambda seam: _mark(seam[0]), html)
+
+
+def _text_with_seams(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    return _marked(str(self.text(tokens, index, options, env)))
+
+
+def _code_with_seams(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    return _marked(str(self.code_inline(tokens, index, options, env)))
+
+
+def _highlight_with_seams(code: str, language: str, attributes: str) -> str:
+    """A mark goes to the end of a line: within it, the line would be highlighted in another way."""
+    seams = [(code.count("\n", 0, max(seam.start() - 1, 0)), seam[0]) for seam in _SEAM.finditer(code)]
+    lines = highlight(_SEAM.sub("", code), language, attributes).split("\n")
+    for line, seam in seams:
+        lines[line] += _mark(seam)
+    return "\n".join(lines)
 
 
 # --- rules where our HTML differs from the parser's own -------------------------------------------------------

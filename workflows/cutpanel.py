@@ -19,6 +19,7 @@ class CutPanel:
     """The two buttons; an empty `retry` or `accept` stands for one that would be refused, and `why_not` says why."""
 
     count: int
+    names: str
     retry: str
     accept: str
     price: str
@@ -64,6 +65,7 @@ def cut_panel(workflow: Workflow, lines: Iterable[CutLine]) -> CutPanel | None:
     every = "" if len(cut) == 1 else f"all {len(cut)} "
     return CutPanel(
         len(cut),
+        _names(list(cut.values())),
         "" if no_room else f"Retry {every}with double room",
         "" if no_text else f"Accept {every}as {'it is' if len(cut) == 1 else 'they are'}",
         "" if no_room else _sum(prices).said,

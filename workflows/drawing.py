@@ -6,8 +6,8 @@ small squares. The critical path (the chain of needs that took longest) is drawn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
 from itertools import pairwise
@@ -48,6 +48,27 @@ class Layout:
     edges: dict[tuple[str, str], str]  # (need, step) -> path
     width: int
     height: int
+    frames: list[Frame] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Around the columns of one layer whose steps all follow the same: one line leads to it, not one to each."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    keys: frozenset[str]
+    followed: bool  # whoever follows one of them follows all
+
+    @property
+    def left(self) -> tuple[int, int]:
+        return self.x, self.y + self.height // 2
+
+    @property
+    def right(self) -> tuple[int, int]:
+        return self.x + self.width, self.y + self.height // 2
 
 
 def layers(needs: Sequence[tuple[str, Sequence[str]]]) -> list[list[str]]:
@@ -87,7 +108,8 @@ def _untangle(rows: list[list[str]], needs: dict[str, Sequence[str]]) -> None:
 @lru_cache(maxsize=32)
 def layout(structure: Structure, size: Size) -> Layout:
     """Where each node stands. It follows from keys and needs alone, so a run's is made once."""
-    columns = [column for layer in layers(structure) for column in _columns(layer, size.rows)]
+    by_layer = layers(structure)
+    columns = [column for layer in by_layer for column in _columns(layer, size.rows)]
     step_x, step_y = size.width + size.gap_x, size.height + size.gap_y
     in_band = max(1, (WIDE - 2 * MARGIN + size.gap_x) // step_x)
     spots: dict[str, tuple[int, int]] = {}
@@ -102,14 +124,57 @@ def layout(structure: Structure, size: Size) -> Layout:
                 spots[key] = (MARGIN + place * step_x, first + index * step_y)
                 bottoms[key] = top + tallest * step_y
         top += tallest * step_y + size.gap_y
+    frames = list(_frames(by_layer, structure, spots, bottoms, size))
+    ends = _Ends(spots, size, frames)
     edges = {
-        (need, key): _edge(spots[need], spots[key], bottoms[need], bottoms[key], size)
+        (need, key): _edge(ends.out(need), ends.into(key), bottoms[need], bottoms[key], size)
         for key, before in structure
         for need in before
         if need in spots
     }
     width = 2 * MARGIN + min(len(columns), in_band) * step_x - size.gap_x
-    return Layout(spots, edges, max(width, 2 * MARGIN), max(top - 2 * size.gap_y, 0) + MARGIN)
+    height = max(top - 2 * size.gap_y, 0) + MARGIN
+    return Layout(spots, edges, max(width, 2 * MARGIN), height, frames)
+
+
+def _frames(
+    by_layer: list[list[str]],
+    structure: Structure,
+    spots: dict[str, tuple[int, int]],
+    bottoms: dict[str, int],
+    size: Size,
+) -> Iterator[Frame]:
+    """Of the layers that stand in several columns of one band, those that fan out from the same steps."""
+    needs = {key: frozenset(before) for key, before in structure}
+    for layer in by_layer:
+        if len(layer) <= size.rows or len({needs[key] for key in layer}) > 1:
+            continue
+        if len({bottoms[key] for key in layer}) > 1:
+            continue  # it goes on in the next band
+        xs, ys = zip(*(spots[key] for key in layer), strict=True)
+        pad = min(size.gap_x, size.gap_y) // 2
+        keys = frozenset(layer)
+        yield Frame(
+            min(xs) - pad, min(ys) - pad, max(xs) - min(xs) + size.width + 2 * pad,
+            max(ys) - min(ys) + size.height + 2 * pad, keys,
+            all(keys <= before or not keys & before for before in needs.values()),
+        )  # fmt: skip
+
+
+class _Ends:
+    """Where the lines of a step begin and end: at itself, or at the frame that it stands in."""
+
+    def __init__(self, spots: dict[str, tuple[int, int]], size: Size, frames: Sequence[Frame]) -> None:
+        self.spots, self.size = spots, size
+        self.frame = {key: frame for frame in frames for key in frame.keys}
+
+    def out(self, key: str) -> tuple[int, int]:
+        frame, (x, y) = self.frame.get(key), self.spots[key]
+        return frame.right if frame and frame.followed else (x + self.size.width, y + self.size.height // 2)
+
+    def into(self, key: str) -> tuple[int, int]:
+        frame, (x, y) = self.frame.get(key), self.spots[key]
+        return frame.left if frame else (x, y + self.size.height // 2)
 
 
 def _columns(layer: list[str], most: int) -> list[list[str]]:
@@ -120,8 +185,7 @@ def _columns(layer: list[str], most: int) -> list[list[str]]:
 
 def _edge(frm: tuple[int, int], to: tuple[int, int], from_band: int, to_band: int, size: Size) -> str:
     """A curve to a later column; to a later band, a line through the gaps between columns and bands."""
-    from_x, from_y = frm[0] + size.width, frm[1] + size.height // 2
-    x, y = to[0], to[1] + size.height // 2
+    (from_x, from_y), (x, y) = frm, to
     if from_band == to_band and x > from_x:
         bend = min(size.gap_x, x - from_x) // 2
         return f"M{from_x} {from_y}C{from_x + bend} {from_y} {x - bend} {y} {x} {y}"
@@ -193,14 +257,20 @@ def draw(lines: Sequence[StepLine]) -> SafeString:
     chain, _total = critical_path(lines)
     bold = {line.key for line in chain} if len(chain) < len(lines) else set()
     pairs = {(a.key, b.key) for a, b in pairwise(chain)} if bold else set()
-    plain = "".join(path for pair, path in made.edges.items() if pair not in pairs)
-    thick = "".join(made.edges[pair] for pair in pairs if pair in made.edges)
+    thick_paths = dict.fromkeys(made.edges[pair] for pair in pairs if pair in made.edges)
+    thick = "".join(thick_paths)
+    plain = "".join(path for path in dict.fromkeys(made.edges.values()) if path not in thick_paths)
+    frames = "".join(
+        f'<rect class="frame" x="{frame.x}" y="{frame.y}" width="{frame.width}" height="{frame.height}" rx="8"/>'
+        for frame in made.frames
+    )
     longest = max((took(line) for line in lines), default=0.0)
     make = {NODE: _node, CHIP: _chip, DOT: _dot}[size]
     nodes = "".join(make(line, *made.spots[line.key], line.key in bold, longest) for line in lines)
     return mark_safe(
         f'<svg class="graph" viewBox="0 0 {made.width} {made.height}" width="{made.width}" height="{made.height}"'
-        f' aria-hidden="true"><path class="edges" d="{plain}"/><path class="edges critical" d="{thick}"/>{nodes}</svg>'
+        f' aria-hidden="true">{frames}<path class="edges" d="{plain}"/>'
+        f'<path class="edges critical" d="{thick}"/>{nodes}</svg>'
     )
 
 

@@ -71,7 +71,7 @@ class NewWorkflowForm(forms.Form):
             "budget": spec.budget,
         } | {PREFIX + field.name: field.default for field in spec.inputs}
         for field in spec.inputs:
-            self.fields[PREFIX + field.name] = _input_field(field)
+            self.fields[PREFIX + field.name] = input_field(field)
 
     def input_fields(self) -> Iterator[BoundField]:
         return (self[PREFIX + field.name] for field in self.spec.inputs)
@@ -90,7 +90,7 @@ class NewWorkflowForm(forms.Form):
             self.add_error(name if name in self.fields else None, problem.message if name else str(problem))
 
 
-def _input_field(field: InputField) -> forms.Field:
+def input_field(field: InputField) -> forms.Field:
     """The control for one input field. What its text may be is judged by specs.validate_input, once and for all."""
     common: dict[str, Any] = {"required": field.required, "label": field.title, "help_text": field.help}
     common["error_messages"] = {"required": f"{field.title} is required."}

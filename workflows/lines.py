@@ -32,11 +32,12 @@ SELECT s.id, s.workflow_id, s.position, s.key, s.title, s.kind, s.status, s.reas
             CASE a.status WHEN 'pending' THEN a.queued_at ELSE coalesce(a.started_at, s.started_at) END END,
        coalesce(a.model, s.config->>'model', ''), coalesce(a.cap, (s.config->>'max_tokens')::int, 0),
        s.version, coalesce(a.version, 0), coalesce(a.id, 0), coalesce(a.status, ''), coalesce(a.cause, ''),
-       a.output_tokens, t.cost, coalesce(t.estimated, false), coalesce(t.tokens, 0),
+       a.output_tokens, coalesce(a.sent, 0), t.cost, coalesce(t.estimated, false), coalesce(t.tokens, 0),
        coalesce(t.attempts, 0)
   FROM workflows_step s
   LEFT JOIN LATERAL (
        SELECT id, status, version, cause, queued_at, started_at, output_tokens,
+              coalesce(input_tokens, 0) + coalesce(cache_read_tokens, 0) + coalesce(cache_write_tokens, 0) AS sent,
               nullif(coalesce(nullif(model, ''), request->>'model'), '') AS model,
               coalesce((request->>'max_tokens')::int, max_tokens) AS cap
          FROM workflows_stepattempt WHERE step_id = s.id AND branch = '' ORDER BY number DESC LIMIT 1) a ON true
@@ -90,6 +91,7 @@ class StepLine:
     attempt_status: str
     cause: str
     output_tokens: int | None
+    sent: int  # tokens of the prompt of the newest attempt
     cost: Decimal | None
     estimated: bool
     tokens: int
@@ -120,6 +122,10 @@ class StepLine:
     @property
     def is_queued(self) -> bool:
         return self.status == S.RUNNING and self.attempt_status == S.PENDING
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.status == S.RUNNING and not self.is_queued
 
     @property
     def backs_off(self) -> bool:

@@ -62,8 +62,8 @@ class Run:
 
     @property
     def current(self) -> StepLine | None:
-        """The step that a reader wants first: what runs, else what needs a person, else the last word."""
-        for statuses in ((S.RUNNING,), NEEDS_A_PERSON):
+        """The step that a reader wants first: what runs, what broke, what needs a person, else the last word."""
+        for statuses in ((S.RUNNING,), (S.FAILED,), NEEDS_A_PERSON):
             for line in self.lines:
                 if line.status in statuses:
                     return line
@@ -81,7 +81,7 @@ class Run:
 
     def opened(self) -> set[int]:
         """The steps that come open with the page."""
-        pks = [line.pk for line in self.lines if line.status == S.RUNNING][:OPENED_AT_MOST]
+        pks = [line.pk for line in self.lines if line.is_at_work][:OPENED_AT_MOST]
         current = self.current
         if current is None or (current.status in DONE and self.total > LAST_WORD_WITHIN):
             return set(pks)
@@ -129,10 +129,10 @@ class Run:
         workflow = self.workflow
         if workflow.status not in (S.PAUSED, S.FAILED):
             return None
-        about = [
-            line for line in self.needing if line.status != S.WAITING or workflow.reason == Reason.WAITING
-        ]
         reason = workflow.reason
+        named = (S.FAILED,) if workflow.status == S.FAILED else (S.FAILED, S.CUT_OFF)
+        named = (*named, S.WAITING) if reason == Reason.WAITING else named
+        about = [line for line in self.needing if line.status in named]
         if workflow.held_by_id:
             said, then = (
                 f"Paused by {workflow.held_by}.",

@@ -53,7 +53,7 @@ def step_rerun(request: HttpRequest, pk: int, step_pk: int) -> HttpResponseBase:
     try:
         services.rerun_from(
             step, by=request.user, config_edits=edits.configs, output_edits=edits.outputs,
-            seen=form.cleaned_data["seen"],
+            input_edits=edits.inputs, seen=form.cleaned_data["seen"],
         )  # fmt: skip
     except services.Refused as error:
         return _page(request, step, plan, form, refused=str(error), status=409)

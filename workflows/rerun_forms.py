@@ -11,11 +11,12 @@ from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from nyxcore.llm import models as registry
+from nyxcore.states import Reason, Status
 from workflows import services, specs
-from workflows.forms import model_choices
+from workflows.forms import PREFIX, input_field, model_choices
 from workflows.kinds import KINDS
 from workflows.models import Step, Workflow
-from workflows.prompts import steps_named
+from workflows.prompts import names, steps_named
 
 EDITABLE = 60  # steps whose fields come with the page; a longer run is edited in its settings or as a copy
 OPTIONS = ("prompt", "model", "max_tokens", "effort")
@@ -29,16 +30,18 @@ class Fields:
     short: list[BoundField]
     long: list[BoundField]
     changed: bool
+    remark: str = ""  # what speaks for a change
 
 
 @dataclass
 class Edits:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 class RerunForm(forms.Form):
-    """Edits of the steps that run again, and of stored outputs that they use. Nothing has to be changed."""
+    """Edits of the input, of the steps that run again, and of stored outputs that they use; none has to be made."""
 
     seen = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
@@ -47,7 +50,12 @@ class RerunForm(forms.Form):
         self.again = [step for step in plan.again if step.kind == "llm"][:EDITABLE]
         self.sources = _used(plan)[:EDITABLE]
         self.left_out = sum(step.kind == "llm" for step in plan.again) - len(self.again)
+        self.inputs = [specs.InputField.model_validate(one) for one in workflow.inputs]
+        self.kept_from_input = [step for step in plan.reused if _reads_input(step)]
         super().__init__(data, initial={"seen": workflow.version}, auto_id="id_rerun_%s")
+        for one in self.inputs:
+            self.fields[PREFIX + one.name] = input_field(one)
+            self.fields[PREFIX + one.name].initial = workflow.input.get(one.name, "")
         for step in self.again:
             self._add_config(step)
         for step in self.sources:
@@ -84,15 +92,25 @@ class RerunForm(forms.Form):
     def of_again(self) -> list[Fields]:
         return [self._fields(step, ("model", "max_tokens", "effort"), ("prompt",)) for step in self.again]
 
+    def of_input(self) -> list[BoundField]:
+        return [self[PREFIX + one.name] for one in self.inputs]
+
+    @property
+    def input_changed(self) -> bool:
+        return self._changed([PREFIX + one.name for one in self.inputs])
+
     def of_sources(self) -> list[Fields]:
         return [self._fields(step, (), ("output",)) for step in self.sources]
 
     def _fields(self, step: Step, short: Sequence[str], long: Sequence[str]) -> Fields:
-        names = [f"{option}-{step.key}" for option in (*short, *long)]
-        changed = self.is_bound and any(self._differs(name) or self[name].errors for name in names)
+        changed = self._changed([f"{option}-{step.key}" for option in (*short, *long)])
         return Fields(
-            step, [self[f"{o}-{step.key}"] for o in short], [self[f"{o}-{step.key}"] for o in long], changed
-        )
+            step, [self[f"{o}-{step.key}"] for o in short], [self[f"{o}-{step.key}"] for o in long], changed,
+            _remark(step) if short else "",
+        )  # fmt: skip
+
+    def _changed(self, names: Sequence[str]) -> bool:
+        return self.is_bound and any(self._differs(name) or self[name].errors for name in names)
 
     def _differs(self, name: str) -> bool:
         """Whether a field was changed; browsers send line breaks as CRLF."""
@@ -111,6 +129,8 @@ class RerunForm(forms.Form):
         for key, text in edits.outputs.items():
             if not text.strip():
                 self.add_error(f"output-{key}", "An empty text helps no later step.")
+        if edits.inputs:
+            self._check_input(edits.inputs)
         if not edits.configs:
             return
         spec = services.edited_spec(self.workflow, edits.configs)
@@ -120,6 +140,14 @@ class RerunForm(forms.Form):
             keys = [step.key for step in spec.steps]
             for problem in error.problems:
                 self._add_problem(problem, keys)
+
+    def _check_input(self, edits: dict[str, str]) -> None:
+        try:
+            specs.validate_input(services.spec_of(self.workflow), self.workflow.input | edits)
+        except specs.SpecError as error:
+            for problem in error.problems:
+                name = f"{PREFIX}{problem.path[-1]}"
+                self.add_error(name if name in self.fields else None, problem.message)
 
     def _add_problem(self, problem: specs.Problem, keys: Sequence[str]) -> None:
         path = problem.path
@@ -141,6 +169,10 @@ class RerunForm(forms.Form):
             name = f"output-{step.key}"
             if name in self.cleaned_data and self._differs(name):
                 found.outputs[step.key] = _plain(self.cleaned_data[name])
+        for one in self.inputs:
+            name = PREFIX + one.name
+            if name in self.cleaned_data and self._differs(name):
+                found.inputs[one.name] = _plain(self.cleaned_data[name])
         return found
 
 
@@ -148,13 +180,28 @@ def _plain(value: Any) -> Any:
     return value.replace("\r\n", "\n").replace("\x00", "") if isinstance(value, str) else value
 
 
+def _remark(step: Step) -> str:
+    if step.status != Status.CUT_OFF or step.reason != Reason.CUT_MAX_TOKENS:
+        return ""
+    room = int(step.config.get("max_tokens") or settings.NYXCORE_DEFAULT_MAX_TOKENS)
+    return f"Its answer was cut off. With the same room of {room:,} tokens it may be cut off again."
+
+
+def _templates(step: Step) -> list[str]:
+    if step.kind not in KINDS:
+        return []
+    kind = KINDS[step.kind]
+    return list(kind.templates(kind.Config.model_validate(step.config)).values())
+
+
+def _reads_input(step: Step) -> bool:
+    return any(name.split(".")[0] == "input" for text in _templates(step) for name in names(text))
+
+
 def _used(plan: services.RerunPlan) -> list[Step]:
     """The steps that keep their output and whose output a step that runs again is given."""
     named: set[str] = set()
     for step in plan.again:
-        if step.kind in KINDS:
-            kind = KINDS[step.kind]
-            config = kind.Config.model_validate(step.config)
-            named |= steps_named(kind.templates(config).values())
-            named |= {str(step.config["shows"])} if step.config.get("shows") else set()
+        named |= steps_named(_templates(step))
+        named |= {str(step.config["shows"])} if step.config.get("shows") else set()
     return [step for step in plan.reused if step.key in named]

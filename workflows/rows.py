@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
 from nyxcore.states import Reason, Status
+from workflows import stepfacts
 from workflows.lines import SHARED, StepLine
 
 
@@ -82,9 +83,10 @@ def remedies(line: StepLine, csrf: str, *, opened: bool = False, parts_left: int
         found.append(post("approve", "Approve", primary=True) if opened else _open_link(line, "Decide"))
     elif line.status == Status.CUT_OFF:
         if line.reason == Reason.CUT_MAX_TOKENS and line.more_room:
-            found.append(
-                post("retry", f"Retry with {line.more_room:,}", primary=True, max_tokens=str(line.more_room))
-            )
+            room = line.more_room
+            price = stepfacts.price(line.model, line.sent, line.output_tokens or 0, room).short
+            label = f"Retry with {room:,}{' tokens' if opened else ''}"  # a closed line has less room
+            found.append(post("retry", label, small=price, primary=True, max_tokens=str(room)))
         if line.reason == Reason.CUT_MAX_TOKENS and parts_left:
             found.append(post("continue", "Continue"))
         if line.reason == Reason.CUT_THINKING:
@@ -107,17 +109,25 @@ class _Poster:
         self.token = f'<input type="hidden" name="csrfmiddlewaretoken" value="{escape(csrf)}">'
 
     def __call__(
-        self, verb: str, label: str, *, primary: bool = False, confirm: str = "", **values: str
+        self,
+        verb: str,
+        label: str,
+        *,
+        small: str = "",
+        primary: bool = False,
+        confirm: str = "",
+        **values: str,
     ) -> str:
         url = f"{self.line.url}{verb}/"
         hidden = "".join(
             f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in values.items()
         )
+        aside = f" <small>{escape(small)}</small>" if small else ""
         asked = f' hx-confirm="{escape(confirm)}"' if confirm else ""
         return (
             f'<form method="post" action="{url}" hx-post="{url}" hx-target="closest .step-row" hx-swap="outerHTML"'
             f' hx-disabled-elt="find button"{asked}>{self.token}{hidden}'
-            f'<button class="button small{" primary" if primary else ""}" type="submit">{escape(label)}'
+            f'<button class="button small{" primary" if primary else ""}" type="submit">{escape(label)}{aside}'
             f'<span class="vh"> step {self.line.position}</span></button></form>'
         )
 

@@ -82,18 +82,27 @@ class Price:
         low, high = ui.money(min(self.low, self.high)), ui.money(self.high)
         return f"for about {low}" if low == high else f"for {low} to {high}"
 
+    @property
+    def short(self) -> str:
+        """The same for a button."""
+        return {"at no cost": "free", "at a price that is not known": "price unknown"}.get(
+            self.said, self.said.removeprefix("for ")
+        )
+
 
 def price_of_room(attempt: StepAttempt, tokens: int) -> Price:
-    """What asking again with room for so many tokens may cost: at least as long an answer as now, at most all."""
-    model = str(attempt.request.get("model", ""))
+    """What asking again with room for so many tokens may cost."""
     sent = sum((attempt.input_tokens or 0, attempt.cache_read_tokens or 0, attempt.cache_write_tokens or 0))
     sent = sent or registry.estimate_tokens(str(attempt.request.get("prompt", "")))
-    high = registry.worst_case(model, sent, tokens)
+    return price(str(attempt.request.get("model", "")), sent, attempt.output_tokens or 0, tokens)
+
+
+def price(model: str, sent: int, written: int, room: int) -> Price:
+    """Of a prompt of `sent` tokens asked again: at least as long an answer as now, at most all of the room."""
+    high = registry.worst_case(model, sent, room)
     if not high:
         return Price(high, high)
-    return Price(
-        registry.cost(model, Usage(input_tokens=sent, output_tokens=attempt.output_tokens or tokens)), high
-    )
+    return Price(registry.cost(model, Usage(input_tokens=sent, output_tokens=written or room)), high)
 
 
 def room_of(attempt: StepAttempt) -> int:
@@ -180,7 +189,7 @@ class Deed:
         """The statuses that it went through."""
         if not self.moves:
             return ""
-        words = [self.moves[0][0], *(to for _frm, to in self.moves)]
+        words = [self.moves[0][0], *(to for frm, to in self.moves if to != frm)]
         return " → ".join(ui.status_word(word) for word in words)
 
     @property

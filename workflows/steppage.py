@@ -32,7 +32,6 @@ class Trouble:
     cause: str
     next: str = ""
     detail: str = ""
-    price: str = ""  # of the retry with more room
     who: stepfacts.Deed | None = None  # brought it here
 
 
@@ -224,13 +223,10 @@ def _trouble(page: StepPage) -> Trouble | None:
         return None
     cause = ui.cause(step.reason) or "The step ended without a result."
     then = ui.helps(step.status, step.reason)
-    price = ""
     if step.status == S.CUT_OFF and newest is not None:
         more = engine.more_room(newest) or 0
         cause, then = stepfacts.why_cut(step.reason, newest, more, page.parts_left)
-        if step.reason == Reason.CUT_MAX_TOKENS and more:
-            price = f"{more:,} tokens {stepfacts.price_of_room(newest, more).said}"
-    return Trouble(cause, then, _detail(newest), price)
+    return Trouble(cause, then, _detail(newest))
 
 
 def _detail(newest: StepAttempt | None) -> str:

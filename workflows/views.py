@@ -225,8 +225,9 @@ def workflow_state(request: HttpRequest, pk: int) -> JsonResponse:
 def step(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
     """A step as a fragment, or as a page of its own without htmx.
 
-    `open` gives the fragment its body; `part=body` gives the body alone, `part=plain` the text as it is,
-    `attempt` the text of one attempt, `compare` the difference of two (see compare.py).
+    `open` gives the fragment its body (`open=at-work` only where an attempt runs); `part=body` gives the body
+    alone, `part=plain` the text as it is, `attempt` the text of one attempt, `compare` the difference of two (see
+    compare.py).
     """
     asked_at = time.time()
     row = get_step(request, pk, step_pk)
@@ -241,7 +242,8 @@ def step(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
         _line, body, _now = _body(request, row)
         return HttpResponse(body)
     if request.htmx:  # type: ignore[attr-defined]
-        return render_step(request, row, opened="open" in request.GET)
+        asked = request.GET.get("open", "")
+        return render_step(request, row, opened=bool(asked), if_at_work=asked == "at-work")
     line, body, now = _body(request, row)
     article = rows.article(line, body=body, opened=True)
     context = {
@@ -255,6 +257,7 @@ def render_step(
     row: Step,
     *,
     opened: bool,
+    if_at_work: bool = False,
     refused: str = "",
     bound: RemedyForm | None = None,
     status: int = 200,
@@ -263,6 +266,7 @@ def render_step(
     now = timezone.now()
     line = lines.step_line(row.workflow_id, row.pk, now=now)
     body: str = ""
+    opened = opened and (line.is_at_work or not if_at_work)
     if opened:
         page = steppage.load(row, line, now=now)
         body = steppage.body(page, row.workflow, request, refused=refused, bound=bound)

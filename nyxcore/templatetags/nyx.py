@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import template
@@ -51,3 +52,9 @@ def active_count(context: Context) -> int:
 def markdown_filter(text: str) -> SafeString:
     """Untrusted Markdown as safe HTML."""
     return markdown.render(text)
+
+
+@register.filter
+def markdown_joined(parts: Sequence[str]) -> SafeString:
+    """The same of a text that was written in parts, with a mark where each later one begins."""
+    return markdown.render_joined(parts)

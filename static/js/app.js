@@ -88,7 +88,9 @@ async function copy(button) {
     text = await answer.text();
   } else {
     const source = button.dataset.copy ? document.querySelector(button.dataset.copy) : button.closest("pre")?.querySelector("code");
-    text = source?.textContent ?? "";
+    const bare = source?.cloneNode(true);
+    for (const mark of bare?.querySelectorAll(".seam-mark") ?? []) mark.remove();
+    text = bare?.textContent ?? "";
   }
   await toClipboard(text);
   button.classList.add("done");
@@ -184,6 +186,23 @@ function ask(question, yes) {
   dialog.showModal();
 }
 
+// --- sending ------------------------------------------------------------------------------------------------------
+
+const AGAIN = 5_000; // ms; later it is meant
+
+/** The second click of a double click must not send a form again: it would make, and pay, a second run. */
+function sendOnce() {
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.getAttribute("method") !== "post" || form.hasAttribute("hx-post")) return;
+    if (Date.now() - Number(form.dataset.sent ?? 0) < AGAIN) event.preventDefault();
+    else form.dataset.sent = Date.now();
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent; // came back to
+  });
+}
+
 // --- input --------------------------------------------------------------------------------------------------------
 
 /** Tell how much of the allowed size a form's text takes, while it is typed. */
@@ -211,6 +230,7 @@ showTimes();
 tick();
 dress(document);
 countInput();
+sendOnce();
 setInterval(tick, 1000);
 setInterval(showTimes, 15_000);
 sendTokens();

@@ -120,7 +120,7 @@ function adopt(row) {
   const step = stepOf(row);
   const chosen = choices.get(step.id);
   if (chosen !== undefined) setOpen(step, chosen);
-  else if (row.dataset.status === "running" && !step.open) {
+  else if (atWork(row)) {
     byThemselves.add(step.id);
     setOpen(step, true);
   } else if (row.dataset.status !== "running" && byThemselves.has(step.id) && outOfSight(row)) {
@@ -129,6 +129,9 @@ function adopt(row) {
   }
   if (step.open) wantBody(step);
 }
+
+/** Runs, and waits neither for a worker nor for another try: then there is something to be seen. */
+const atWork = (row) => row.dataset.status === "running" && row.dataset.word === "Running";
 
 function outOfSight(row) {
   const box = row.getBoundingClientRect();
@@ -319,8 +322,8 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   if (verb !== "get" || path.includes("part=")) return;
   if (!target?.classList?.contains("step-row")) return;
   const step = stepOf(target);
-  const running = heard.get(step.id)?.[1] === "running" && choices.get(step.id) === undefined;
-  if (step.open || running) parameters.open = "1";
+  if (step.open) parameters.open = "1";
+  else if (heard.get(step.id)?.[1] === "running" && choices.get(step.id) === undefined) parameters.open = "at-work";
 });
 document.body.addEventListener("htmx:configRequest", (event) => {
   const { target, parameters, path } = event.detail;

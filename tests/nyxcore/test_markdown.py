@@ -119,3 +119,44 @@ def test_deep_nesting_ends():
     assert render("> " * 5000 + "x")
     assert render("[" * 5000 + "x")
     assert render("*" * 5000 + "x")
+
+
+# --- texts in parts -------------------------------------------------------------------------------------------
+
+MARK = re.compile(r'<span class="seam-mark">part \d</span>')
+
+
+@pytest.mark.parametrize(
+    ("parts", "shown"),
+    [
+        (["- second thi", "ng"], 'second thi<span class="seam-mark">part 2</span>ng'),
+        (["One **bo", "ld** two"], '<strong>bo<span class="seam-mark">part 2</span>ld</strong>'),
+        (["One.\n\n", "## Two"], 'One.<span class="seam-mark">part 2</span></p>\n<h3>Two</h3>'),
+        (["|a|b|\n|-|-|\n| 1 ", "| 2 |"], '<td>1<span class="seam-mark">part 2</span></td>\n<td>2</td>'),
+        (["```\nx\n", "y\n```"], '<code>x<span class="seam-mark">part 2</span>\ny\n</code>'),
+        (["`a ", "b` c"], '<code>a <span class="seam-mark">part 2</span>b</code>'),
+        (["[x](http://a.te", "st) on"], 'x</a> on<span class="seam-mark">part 2</span>'),
+        (['[x](http://a "t > ', 'u") on'], 'x</a> on<span class="seam-mark">part 2</span>'),
+    ],
+)
+def test_seam_is_marked_where_it_changes_nothing_else(parts, shown):
+    html = markdown.render_joined(parts)
+    assert shown in html
+    assert MARK.sub("", html) == render("".join(parts))
+
+
+def test_every_part_is_marked_in_order():
+    html = markdown.render_joined(["One ", "two ", "three ", "four"])
+    assert re.sub("<[^>]*>", "", html) == "One part 2two part 3three part 4four\n"
+
+
+def test_text_with_marks_of_its_own_gets_none():
+    assert "seam-mark" not in markdown.render_joined(["a \ue002", "b"])
+    assert "<span" not in render('a \ue002 <span class="seam-mark">')
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_seams_let_nothing_through(evil):
+    for cut in range(0, len(evil), 5):
+        html = markdown.render_joined([evil[:cut], evil[cut:]])
+        assert MARK.sub("", html) == render(evil)

@@ -3,73 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.conf import settings
-from django.test import Client
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from nyxcore import bulk
 from tests.factories import make_user, make_workflow
+from tests.workflows.browser import DESKTOP, PHONE
 from tests.workflows.engine_helpers import claim
 from tests.workflows.views.helpers import completed, cut, failed, url
 from workflows import services
 from workflows.models import Workflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-PHONE = {"width": 390, "height": 844}
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]}
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    system = Path("/usr/bin/chromium")
-    # Playwright keeps an event loop in this thread, which Django takes for a mistake.
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(
-            executable_path=system if system.exists() else None,
-            args=["--headless", "--no-sandbox", "--disable-gpu"],
-        )
-        yield browser
-        browser.close()
+sizes = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 
-@pytest.fixture
-def open_page(chromium: Browser, live_server: Any) -> Iterator[Any]:
-    """Opens pages as Ada; a script error or a breach of the security policy fails the test."""
-    problems: list[str] = []
-    contexts = []
-
-    def opened(**options: Any) -> Page:
-        client = Client()
-        client.force_login(make_user())
-        context = chromium.new_context(base_url=live_server.url, **options)
-        contexts.append(context)
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-        page = context.new_page()
-        page.set_default_timeout(8_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda line: "Security Policy" in line.text and problems.append(line.text))
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-@pytest.fixture
-def page(open_page: Any) -> Page:
-    return open_page()
-
-
-def test_active_follows_without_a_reload_and_keeps_what_is_the_same(page):
+@sizes
+def test_active_follows_without_a_reload_and_keeps_what_is_the_same(site, viewport):
+    page = site.page(viewport=viewport)
     stays = cut().workflow
     moves = make_workflow(start=True, name="Moving")
     page.goto("/active/")
@@ -104,7 +60,9 @@ def test_a_step_of_the_active_page_leads_to_the_step(page):
     expect(page).to_have_url(re.compile(rf"/workflows/{step.workflow_id}/#{step.dom_id}$"))
 
 
-def test_delete_all_matches_from_search_to_progress(page):
+@sizes
+def test_delete_all_matches_from_search_to_progress(site, viewport):
+    page = site.page(viewport=viewport)
     for number in range(3):
         completed(name=f"Old {number}")
     kept = completed(name="Kept")
@@ -123,6 +81,17 @@ def test_delete_all_matches_from_search_to_progress(page):
     assert list(Workflow.objects.all()) == [kept]
 
 
+@sizes
+def test_nothing_is_done_to_all_there_are(site, viewport):
+    failed()
+    page = site.page(viewport=viewport)
+    page.goto(url("list"))
+    expect(page.locator(".all-matches")).to_have_count(0)
+    page.goto(url("bulk", "delete"))
+    expect(page.get_by_role("alert").filter(has_text="Narrow the list first")).to_be_visible()
+    expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+
+
 def test_abort_from_the_page(page):
     make_workflow(name="Run")
     page.goto(f"{url('bulk', 'cancel')}?q=run")
@@ -133,7 +102,9 @@ def test_abort_from_the_page(page):
     assert Workflow.objects.get().status == "pending"
 
 
-def test_filters_choose_reload_and_clear(page):
+@sizes
+def test_filters_choose_reload_and_clear(site, viewport):
+    page = site.page(viewport=viewport)
     completed(name="Done")
     failed(name="Bad")
     page.goto(url("list"))
@@ -151,8 +122,8 @@ def test_filters_choose_reload_and_clear(page):
     expect(page.locator(".run-name")).to_have_text(["Bad"])
 
 
-def test_everything_works_without_scripts(open_page):
-    page = open_page(java_script_enabled=False)
+def test_everything_works_without_scripts(site):
+    page = site.page(java_script_enabled=False)
     failed(name="Bad")
     page.goto(url("list"))
     page.get_by_label("Search by name").fill("bad")
@@ -167,12 +138,12 @@ def test_everything_works_without_scripts(open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nobody_is_shut_out_and_nothing_overflows_on_a_phone(open_page, scheme):
+def test_nobody_is_shut_out_and_nothing_overflows_on_a_phone(site, scheme):
     done = completed(name="A name so long that it cannot stand on one line of a phone, whatever one does")
     failed(name="Bad")
     cut()
     make_workflow(start=True)
-    page = open_page(viewport=PHONE, color_scheme=scheme)
+    page = site.page(viewport=PHONE, color_scheme=scheme)
     confirm = f"{url('bulk', 'delete')}?q=a"
     for address in (
         "/active/",

@@ -194,10 +194,14 @@ def test_link_to_all_open_and_to_none(site):
     expect(other.locator("details.step[open]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("count", [3, 100])
-def test_drawing_is_readable_and_leads_to_its_steps(site, count):
+@pytest.mark.parametrize(
+    ("count", "viewport"),
+    [(3, DESKTOP), (100, DESKTOP), (100, PHONE)],
+    ids=["3", "100", "100 on a phone"],
+)
+def test_drawing_is_readable_and_leads_to_its_steps(site, count, viewport):
     workflow = broken(2, count)
-    page = site.page()
+    page = site.page(viewport=viewport)
     page.goto(url("detail", workflow.pk))
     assert page.evaluate("document.querySelector('svg.graph').getBoundingClientRect().width") <= 1152
     smallest = page.locator("svg.graph text").evaluate_all(

@@ -351,8 +351,35 @@ def test_new_workflow_from_card_to_page(page):
     expect(page.locator("#run .status")).to_have_text("Running")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_second_click_does_not_send_a_form_again(page):
+    """However slow the server is: here it is never asked."""
+    page.goto(f"{url('new')}?template=extend-improve")
+    page.evaluate(
+        """() => {
+          window.stopped = [];
+          addEventListener("submit", (event) => {
+            stopped.push(event.defaultPrevented);
+            event.preventDefault();
+          });
+        }"""
+    )
+    button = page.get_by_role("button", name="Create and start")
+    button.click()
+    button.click()
+    assert page.evaluate("stopped") == [False, True]
+
+
+def test_double_click_makes_one_run(page):
+    page.goto(f"{url('new')}?template=extend-improve")
+    page.locator("textarea").first.fill("A text of mine.")
+    page.get_by_role("button", name="Create and start").dblclick()
+    expect(page.locator("#run .status")).to_have_text("Running")
+    assert Workflow.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("viewport", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desktop dark", "phone light"]
+)
 def test_no_page_shuts_anybody_out(site, scheme, viewport):
     """axe finds nothing, with every fold open, and nothing sticks out sideways."""
     runs = [

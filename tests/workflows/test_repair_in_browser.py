@@ -1,4 +1,4 @@
-"""A colleague opens a long run that failed, mends what was cut, and runs the rest, in Chromium."""
+"""Mending a run that failed and what was cut off in it, and its settings, in Chromium."""
 
 from __future__ import annotations
 
@@ -7,27 +7,20 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.factories import attempts_of, make_workflow, step_of
+from tests.factories import make_workflow, step_of
 from tests.workflows.browser import DESKTOP, PHONE
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
-from tests.workflows.views.helpers import url
+from tests.workflows.views.helpers import cut_off, url
 from workflows import services
-from workflows.models import StepAttempt, Workflow
+from workflows.models import Workflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+sizes = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 FIRST = "A plan has five parts. The first part names the goal and the second"
 SECOND = "A plan has six parts. The first part names the goal, the second names the people and the third"
-THIRD = "A plan has six parts, and all of them are **here**."
-
-
-def cut_off(attempt: StepAttempt, text: str, room: int) -> None:
-    attempt.request = {"model": "practice", "prompt": "Write the plan.", "max_tokens": room, "sizes": {}}
-    attempt.save(update_fields=["request"])
-    finish(attempt, text, stop_reason="max_tokens")
-    StepAttempt.objects.filter(pk=attempt.pk).update(output_tokens=room, thinking_tokens=room // 4)
 
 
 def long_run() -> Workflow:
@@ -49,52 +42,9 @@ def long_run() -> Workflow:
     return workflow
 
 
-def test_failed_run_is_mended_and_nothing_completed_runs_twice(page: Page) -> None:
-    workflow = long_run()
-    broken, cut = step_of(workflow, "s14"), step_of(workflow, "s15")
-    page.goto(url("detail", workflow.pk))
-
-    failed_step = page.locator(f"#{broken.dom_id}")
-    expect(failed_step).to_have_attribute("open", "")
-    expect(failed_step.locator(".cause")).to_contain_text("refused our key")
-    expect(failed_step.locator(".next")).to_contain_text("Check the provider's key")
-
-    failed_step.locator("summary").first.focus()
-    page.keyboard.press("n")
-    step = page.locator(f"#{cut.dom_id}")
-    expect(step).to_have_attribute("open", "")
-    expect(step.locator(".cause")).to_contain_text("limit of 200 tokens")
-    expect(step.locator(".next")).to_contain_text("More room helps: retry with 400 tokens")
-
-    step.locator(f"#attempts-{cut.pk} > summary").click()
-    step.get_by_role("button", name="Answers").click()
-    expect(step.locator(".diff del").first).to_have_text(re.compile("five"))
-    expect(step.locator(".diff ins").first).to_have_text(re.compile("six"))
-
-    step.get_by_role("button", name="Retry with 400").click()
-    expect(page.locator(f'.step-row[data-live-id="{cut.dom_id}"]')).to_have_attribute(
-        "data-status", "running"
-    )
-    attempt = claim()
-    assert attempt.step_id == cut.pk
-    StepAttempt.objects.filter(pk=attempt.pk).update(output="A plan has six parts, and")
-    expect(step.locator(".stream")).to_contain_text("A plan has six parts, and", timeout=20_000)
-    finish(attempt, THIRD)
-    expect(step.locator(".output strong")).to_have_text("here", timeout=20_000)
-
-    failed_step.get_by_role("link", name="Run again from here").click()
-    expect(page.locator("#plan-again")).to_have_text("Runs again 6")
-    expect(page.locator("#plan-kept")).to_have_text("Reused as it is 14")
-    page.get_by_role("button", name="Run 6 steps again").click()
-    expect(page).to_have_url(re.compile(rf"#{broken.dom_id}$"))
-    for _n in range(6):
-        finish(claim(), "The rest.")
-    assert statuses(workflow)[""] == "completed"
-    counts = [len(attempts_of(workflow, f"s{n}")) for n in range(1, 21)]
-    assert counts == [1] * 13 + [2, 3] + [1] * 5
-
-
-def test_all_cut_steps_are_mended_from_the_banner(page: Page) -> None:
+@sizes
+def test_all_cut_steps_are_mended_from_the_banner(site: Any, viewport: Any) -> None:
+    page = site.page(viewport=viewport)
     workflow = make_workflow(
         [{"key": f"s{n}", "needs": [], "config": {"max_tokens": 100}} for n in range(3)], start=True
     )
@@ -107,7 +57,9 @@ def test_all_cut_steps_are_mended_from_the_banner(page: Page) -> None:
     assert [step_of(workflow, f"s{n}").config["max_tokens"] for n in range(3)] == [200] * 3
 
 
-def test_settings_are_saved_in_place_with_errors_beside_their_fields(page: Page) -> None:
+@sizes
+def test_settings_are_saved_in_place_with_errors_beside_their_fields(site: Any, viewport: Any) -> None:
+    page = site.page(viewport=viewport)
     workflow = make_workflow()
     page.goto(url("detail", workflow.pk))
     page.click("#settings > summary")
@@ -139,8 +91,9 @@ def test_without_scripts_one_can_compare_and_run_again(site: Any) -> None:
     assert statuses(workflow)[""] == "running"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("viewport", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desktop dark", "phone light"]
+)
 def test_nobody_is_shut_out(site: Any, scheme: str, viewport: Any) -> None:
     workflow = long_run()
     cut, broken = step_of(workflow, "s15"), step_of(workflow, "s14")

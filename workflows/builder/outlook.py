@@ -217,8 +217,8 @@ def _lines(draft: Draft) -> list[StepLine]:
                 pk=row.number, workflow_pk=0, position=len(found) + 1, key=step["key"], title=step["title"],
                 kind=step["kind"], status=Status.PENDING, reason="", version=1, attempt_version=0, attempt_pk=0,
                 needs=before if step["needs"] is None else [need for need in step["needs"] if need != step["key"]],
-                took=None, since=None, model="", cap=0, attempt_status="", cause="", output_tokens=None, cost=None,
-                estimated=False, tokens=0, attempts=0, now=now,
+                took=None, since=None, model="", cap=0, attempt_status="", cause="", output_tokens=None, sent=0,
+                cost=None, estimated=False, tokens=0, attempts=0, now=now,
             )
         )  # fmt: skip
     return found

@@ -11,12 +11,12 @@ from django.conf import settings
 from nyxcore.llm import models as registry
 from nyxcore.models import AuditEntry
 from nyxcore.states import Status, current_actor, transition, transition_all
-from workflows import engine
+from workflows import engine, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.services.base import CLOSED, Refused, check_needs, dependents, fresh, verb
-from workflows.services.definition import edit_configs
+from workflows.services.definition import edit_configs, spec_of
 
 S = Status
 
@@ -71,13 +71,14 @@ def rerun_from(
     by: Any,
     config_edits: dict[str, dict[str, Any]] | None = None,
     output_edits: dict[str, str] | None = None,
+    input_edits: dict[str, str] | None = None,
     seen: int | None = None,
 ) -> None:
     """Run a step again, with its dependents and everything not done; what is completed besides is reused.
 
     Refused while the run is live, or while the step's own needs are not done. `config_edits` changes steps that run
-    again, `output_edits` the stored outputs of steps that do not (each an attempt of cause `edit`). `seen` is the
-    workflow's version that the person decided by.
+    again, `output_edits` the stored outputs of steps that do not (each an attempt of cause `edit`), `input_edits` the
+    input that the former are given. `seen` is the workflow's version that the person decided by.
     """
     with verb(step.workflow_id, by, "rerun", detail=step.key) as workflow:
         step = fresh(step)
@@ -88,6 +89,8 @@ def rerun_from(
         again = _rerun_set(workflow, step)
         for key, output in (output_edits or {}).items():
             _edit_output(workflow, key, output, again)
+        if input_edits:
+            _edit_input(workflow, input_edits)
         if config_edits:
             edit_configs(workflow, config_edits)
         transition(workflow, CLOSED, S.RUNNING)
@@ -120,6 +123,22 @@ def _edit_output(workflow: Workflow, key: str, output: str, again: set[int]) -> 
             f"The output of “{other.title}” is written anew or not there yet, so it cannot be edited."
         )
     engine.record_edit(other, output.replace("\x00", ""))
+    _audit_edit(workflow, other.key)
+
+
+def _edit_input(workflow: Workflow, edits: dict[str, str]) -> None:
+    """Other input; the outputs that are reused stay those that were made from the input as it was."""
+    try:
+        values = specs.validate_input(spec_of(workflow), workflow.input | edits)
+    except specs.SpecError as error:
+        raise Refused(" ".join(problem.message for problem in error.problems)) from None
+    for name in (name for name in values if values[name] != workflow.input.get(name)):
+        _audit_edit(workflow, f"input.{name}")
+    workflow.input = values
+    workflow.save(update_fields=["input"])
+
+
+def _audit_edit(workflow: Workflow, what: str) -> None:
     actor = current_actor()
     assert actor is not None  # verb() sets it
-    AuditEntry.of(actor, Workflow, workflow.pk, action="edit", detail=other.key).save()
+    AuditEntry.of(actor, Workflow, workflow.pk, action="edit", detail=what).save()

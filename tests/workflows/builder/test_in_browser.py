@@ -19,17 +19,22 @@ BUILDER = "/workflows/new/builder/"
 
 
 @pytest.fixture
-def page(site: Site) -> Page:
-    opened = site.page()
+def page(site: Site, request: pytest.FixtureRequest) -> Page:
+    """On a desktop, or on what `sizes` says."""
+    opened = site.page(viewport=getattr(request, "param", DESKTOP))
     opened.goto(BUILDER)
     expect(opened.locator("#step-1 .grip")).to_be_visible()  # the script has begun
     return opened
+
+
+sizes = pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=["desktop", "phone"], indirect=True)
 
 
 def titles(page: Page) -> list[str]:
     return [field.input_value() for field in page.locator("#steps input[id$='-title']").all()]
 
 
+@sizes
 def test_a_workflow_is_built_by_keyboard_previewed_and_saved(page):
     page.get_by_label("Name", exact=True).first.fill("Two of mine")
     page.get_by_role("button", name="Add: Language model").press("Enter")
@@ -79,6 +84,7 @@ def test_a_step_is_dragged_to_its_place(page):
     assert titles(page) == ["Step 3", "Summary", "Step 2"]
 
 
+@sizes
 def test_a_mistake_shows_while_typing_and_its_link_leads_to_the_place(page):
     prompt = page.locator("#step-1-llm-prompt")
     prompt.fill("one\n{{ input.txt }}")
@@ -144,6 +150,7 @@ def test_what_was_saved_is_no_draft_any_more(page):
     assert titles(page) == ["Summary"]
 
 
+@sizes
 def test_use_leads_to_a_run(page):
     page.get_by_role("button", name="Use it now").click()
     page.get_by_label("Your text").fill("Some text.")
@@ -152,8 +159,9 @@ def test_use_leads_to_a_run(page):
     assert Workflow.objects.get().status == "running"
 
 
-def test_yaml_mistakes_lead_to_their_line(site):
-    page = site.page()
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_yaml_mistakes_lead_to_their_line(site, size):
+    page = site.page(viewport=size)
     page.goto(url("builder-yaml"))
     page.locator("#yaml").fill("name: x\nslug: x\nsteeps: []\n")
     page.get_by_role("button", name="Open in the builder").click()

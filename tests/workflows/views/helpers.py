@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from tests.factories import make_workflow, step_of
 from tests.workflows.engine_helpers import claim, fail, finish, run_all
-from workflows.models import Step, Workflow
+from workflows.models import Step, StepAttempt, Workflow
 
 GATED = [
     {"key": "draft"},
@@ -44,6 +44,14 @@ def cut(text: str = "It ends in the mid", **fields: Any) -> Step:
     attempt.save(update_fields=["request"])
     finish(attempt, text, stop_reason="max_tokens")
     return step_of(workflow, "one")
+
+
+def cut_off(attempt: StepAttempt, text: str, room: int) -> None:
+    """End a claimed attempt at its limit, a quarter of it spent on thinking."""
+    attempt.request = {"model": "practice", "prompt": "Write the plan.", "max_tokens": room, "sizes": {}}
+    attempt.save(update_fields=["request"])
+    finish(attempt, text, stop_reason="max_tokens")
+    StepAttempt.objects.filter(pk=attempt.pk).update(output_tokens=room, thinking_tokens=room // 4)
 
 
 def failed(reason: str = "auth", **fields: Any) -> Step:

@@ -1,5 +1,7 @@
 """The banner for all cut steps, what a cut step says, and who did what."""
 
+from decimal import Decimal
+
 import pytest
 
 from tests.factories import step_of
@@ -77,8 +79,21 @@ def test_cut_at_the_limit_tells_thinking_and_text_apart_and_what_more_room_costs
     html = body(htmx, step)
     assert "Thinking took 30 of them, the text 70." in html
     assert "More room helps: retry with 200 tokens" in html
-    assert "200 tokens at no cost" in html
+    assert "Retry with 200 tokens <small>free</small>" in html
     assert 'aria-label="100 of 100 tokens used: 70 for text and 30 for thinking"' in html
+
+
+@pytest.mark.parametrize(
+    ("high", "said"), [(Decimal("0.4"), "<small>about $0.40</small>"), (None, "<small>price unknown</small>")]
+)
+def test_closed_line_says_what_more_room_costs(ada, monkeypatch, high, said):
+    from nyxcore.llm import models as registry
+
+    step = cut()
+    monkeypatch.setattr(registry, "worst_case", lambda model, sent, room: high)
+    monkeypatch.setattr(registry, "cost", lambda model, usage: Decimal("0.4"))
+    page = ada.get(f"{url('detail', step.workflow_id)}?open=none").content.decode()
+    assert f"Retry with 200 {said}" in page
 
 
 def test_mostly_thinking_says_that_room_helps_in_part(htmx):

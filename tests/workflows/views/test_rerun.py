@@ -96,6 +96,56 @@ def test_edit_of_a_stored_output_is_an_attempt_and_is_used(ada, run, user):
     assert requests.build(run, step_of(run, "two"))["prompt"] == "Use First,\nmended."
 
 
+@pytest.fixture
+def with_input(user):
+    """Completed: one and two read the input."""
+    steps = [
+        {"key": "one", "config": {"prompt": "Read {{ input.text }}"}},
+        {"key": "two", "config": {"prompt": "For {{ input.who }}: {{ steps.one.content }}"}},
+    ]
+    inputs = [{"name": "text", "kind": "longtext"}, {"name": "who", "max_length": 9}]
+    workflow = make_workflow(
+        steps, owner=user, start=True, inputs=inputs, data={"text": "Old.", "who": "Ada"}
+    )
+    finish(claim())
+    finish(claim())
+    workflow.refresh_from_db()
+    return workflow
+
+
+def test_edit_of_the_input_is_given_to_what_runs_again(ada, with_input, user):
+    page = ada.get(step_url("step-rerun", step_of(with_input, "two"))).content.decode()
+    assert "made from the input as it was: 1 One." in page
+    assert send(ada, step_of(with_input, "two"), **{"input-who": "Grace"}).status_code == 302
+    with_input.refresh_from_db()
+    assert with_input.input == {"text": "Old.", "who": "Grace"}
+    assert requests.build(with_input, step_of(with_input, "two"))["prompt"] == "For Grace: An answer."
+    assert AuditEntry.objects.filter(action="edit", detail="input.who", user=user).exists()
+    assert len(attempts_of(with_input, "one")) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("input-who", "", "is required"), ("input-who", "x" * 10, "9"), ("input-text", " ", "is required")],
+)
+def test_bad_input_is_422_beside_its_field(ada, with_input, field, value, words):
+    response = send(ada, step_of(with_input, "two"), **{field: value})
+    assert response.status_code == 422
+    assert words in " ".join(response.context["form"].errors[field])
+    with_input.refresh_from_db()
+    assert with_input.input == {"text": "Old.", "who": "Ada"}
+
+
+def test_what_was_cut_off_is_said_before_it_runs_with_the_same_room(ada, user):
+    steps = [{"key": "one", "needs": []}, {"key": "two", "needs": [], "config": {"max_tokens": 90}}]
+    workflow = make_workflow(steps, owner=user, start=True)
+    first, second = claim(), claim()
+    finish(second, "Cut", stop_reason="max_tokens")
+    fail(first)
+    page = ada.get(step_url("step-rerun", step_of(workflow, "one"))).content.decode()
+    assert "With the same room of 90 tokens it may be cut off again." in page
+
+
 def test_nothing_changed_edits_nothing(ada, run):
     send(ada, step_of(run, "two"))
     assert [len(attempts_of(run, key)) for key in ("one", "two")] == [1, 2]
