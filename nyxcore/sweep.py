@@ -28,6 +28,12 @@ BATCH = 500
 DEADLINE_SLACK = 60  # s beyond its deadline that a living attempt gets to end by itself
 _LOCK = 0x6E7978  # advisory lock of the pass ("nyx")
 CLOCK = "clock_timestamp()"
+# Nobody has passed for too long, and no guard was raised for that: one that was ends a lease after the gap was seen,
+# one of an earlier gap ends sooner.
+_GAP = (
+    f"last_pass < {CLOCK} - make_interval(secs => %(gap)s) AND (guard_until IS NULL"
+    " OR guard_until < last_pass + make_interval(secs => %(gap)s + %(lease)s))"
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,6 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     All of it is one message to the server, which ends the transaction by itself: a process that is frozen here
     leaves no lock behind.
     """
-    gap = f"last_pass < {CLOCK} - make_interval(secs => %(gap)s)"
     due = f"last_pass IS NULL OR last_pass < {CLOCK} - make_interval(secs => %(every)s) OR %(force)s"
     alone = "pg_try_advisory_xact_lock(%(lock)s)"
     values = {
@@ -130,8 +135,7 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
         cursor.execute(
             f"""INSERT INTO nyxcore_sweepstate (id) VALUES (1) ON CONFLICT DO NOTHING;
             UPDATE nyxcore_sweepstate SET guard_until = {CLOCK} + make_interval(secs => %(lease)s)
-             WHERE {gap} AND (guard_until IS NULL OR guard_until < last_pass + make_interval(secs => %(gap)s))
-               AND {alone};
+             WHERE {_GAP} AND {alone};
             UPDATE nyxcore_sweepstate SET guard_until = greatest(guard_until,
                    pg_postmaster_start_time() + make_interval(secs => %(lease)s))
              WHERE pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s) AND {alone};
@@ -152,9 +156,7 @@ def _would_guard() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""SELECT pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s) OR EXISTS (
-                   SELECT FROM nyxcore_sweepstate WHERE guard_until > {CLOCK}
-                       OR last_pass < {CLOCK} - make_interval(secs => %(gap)s)
-                      AND (guard_until IS NULL OR guard_until < last_pass + make_interval(secs => %(gap)s)))""",
+                   SELECT FROM nyxcore_sweepstate WHERE guard_until > {CLOCK} OR {_GAP})""",
             {"gap": 2 * settings.NYXCORE_SWEEP_EVERY, "lease": settings.NYXCORE_LEASE},
         )
         return bool(cursor.fetchone()[0])

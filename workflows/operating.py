@@ -34,7 +34,7 @@ def mark_failed(workflow: Workflow, *, by: Any) -> None:
         for status in (S.RUNNING, S.WAITING):
             steps = Step.objects.filter(workflow=locked, status=status).values_list("pk", flat=True)
             transition_all(Step, list(steps), status, S.FAILED, reason=Reason.USER)
-        transition(locked, Status(locked.status), S.FAILED, reason=Reason.USER)
+        transition(locked, Status(locked.status), S.FAILED, reason=Reason.USER, held_by=None)
 
 
 def _end_attempts(workflow: Workflow) -> None:

@@ -106,6 +106,7 @@ class World:
     def remember(self) -> None:
         self.history = {row[0]: row for row in sql(HISTORY)}
         self.steps = {row[0]: row for row in sql(STEPS)}
+        self.runs = dict(sql("SELECT id, status FROM workflows_workflow"))
 
     def check(self, move: str, *, again: bool = False) -> None:
         """After a move: the invariants, and that nothing which has ended changed. `again`: a person's word to run

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -41,6 +41,7 @@ MANY = 10**6
 INDEX = st.integers(0, 7)
 WORKFLOWS_AT_MOST = 4
 POLICIES = ["", "stop", "raise", "continue"]
+VERBS = {"pause": ("running",), "cancel": ("running", "paused"), "resume": ("paused", "failed", "cancelled")}
 SECONDS = [5, 20, 45, 61, 130, 700, 4000]
 
 
@@ -67,6 +68,15 @@ def specs_of(draw: st.DrawFn) -> list[dict[str, Any]]:
     return steps
 
 
+def some_step_is(*words: str) -> Any:
+    """Only moves that can do something: as the rows stood after the last move."""
+    return precondition(lambda self: any(row[1] in words for row in self.world.steps.values()))
+
+
+def some_run_is(*words: str) -> Any:
+    return precondition(lambda self: any(word in words for word in self.world.runs.values()))
+
+
 class Machine(RuleBasedStateMachine):
     conn: Any = None
 
@@ -76,14 +86,18 @@ class Machine(RuleBasedStateMachine):
 
     # --- choosing ---
 
-    def workflow(self, index: int) -> Workflow:
-        found = list(Workflow.objects.order_by("pk"))
+    def workflow(self, index: int, *statuses: str) -> Workflow:
+        """One in such a status; at times any other, so that refusals are met too."""
+        rows = Workflow.objects.order_by("pk")
+        found = list(rows.filter(status__in=statuses)) if index < 6 else []
+        found = found or list(rows)
         return found[index % len(found)]
 
-    def step(self, index: int, *statuses: str) -> Step | None:
+    def step(self, index: int, *statuses: str) -> Step:
         rows = Step.objects.select_related("workflow").order_by("pk")
-        found = list(rows.filter(status__in=statuses) if statuses else rows)
-        return found[index % len(found)] if found else None
+        found = list(rows.filter(status__in=statuses)) if index < 6 else []
+        found = found or list(rows)
+        return found[index % len(found)]
 
     def worker(self, index: int) -> Worker:
         found = self.world.awake()
@@ -102,8 +116,6 @@ class Machine(RuleBasedStateMachine):
     def someone_holds(self) -> bool:
         return any(worker.held for worker in self.world.awake())
 
-    def there_are_runs(self) -> bool:
-        return Workflow.objects.exists()
 
     # --- runs ---
 
@@ -129,10 +141,10 @@ class Machine(RuleBasedStateMachine):
                 services.start_workflow(workflow, by=who)
         self.world.check("create")
 
-    @precondition(there_are_runs)
+    @some_run_is("pending")
     @rule(index=INDEX)
     def start(self, index: int) -> None:
-        workflow = self.workflow(index)
+        workflow = self.workflow(index, "pending")
         with self.world.sparing_the_living("the start"):
             try:
                 services.start_workflow(workflow, by=workflow.owner)
@@ -142,6 +154,7 @@ class Machine(RuleBasedStateMachine):
 
     # --- workers ---
 
+    @some_step_is("running")
     @rule(index=INDEX)
     def claim(self, index: int) -> None:
         if self.world.awake():
@@ -187,7 +200,6 @@ class Machine(RuleBasedStateMachine):
             self.world.beat(self.worker(index))
         self.world.check("beat")
 
-    @precondition(lambda self: self.world.workers)
     @rule(index=INDEX)
     def die(self, index: int) -> None:
         """And the supervisor starts another one."""
@@ -195,11 +207,14 @@ class Machine(RuleBasedStateMachine):
         self.world.bury(found[index % len(found)])
         self.world.bear()
 
+    @precondition(someone_holds)
     @rule(index=INDEX)
     def freeze(self, index: int) -> None:
-        if self.world.awake():
-            self.worker(index).frozen = True
+        found = self.holding(index)
+        assert found
+        found[0].frozen = True
 
+    @precondition(lambda self: any(worker.frozen for worker in self.world.workers.values()))
     @rule(index=INDEX)
     def wake(self, index: int) -> None:
         frozen = [worker for worker in self.world.workers.values() if worker.frozen]
@@ -292,13 +307,13 @@ class Machine(RuleBasedStateMachine):
         sweep.run_pass(dry_run=True, scope=sweep.Scope())
         assert sql(EVERYTHING) == before, "a dry run wrote something"
 
-    @precondition(there_are_runs)
     @rule(index=INDEX)
     def page_opens(self, index: int) -> None:
         with self.world.sparing_the_living("the page"):
             recovery.repair_run(self.workflow(index).pk)
         self.world.check("page")
 
+    @precondition(lambda self: not self.world.stale)
     @rule()
     def a_second_sweeper_looks(self) -> None:
         """And is slow: what it has found it treats later, when much may have happened."""
@@ -319,46 +334,40 @@ class Machine(RuleBasedStateMachine):
 
     # --- persons ---
 
-    @precondition(there_are_runs)
-    @rule(index=INDEX, verb=st.sampled_from(["pause", "resume", "resume", "cancel"]))
+    @rule(index=INDEX, verb=st.sampled_from(["pause", "pause", "resume", "resume", "cancel"]))
     def on_a_run(self, index: int, verb: str) -> None:
-        workflow = self.workflow(index)
+        workflow = self.workflow(index, *VERBS[verb])
         action = getattr(services, f"{verb}_workflow")
         self.world.verb(verb, lambda: action(workflow, by=self.world.ada))
         self.world.check(verb)
 
-    @precondition(there_are_runs)
+    @some_step_is("failed", "cancelled", "cut_off")
     @rule(index=INDEX, room=st.sampled_from([None, 32_768, 100_000]), more=st.booleans())
     def retry(self, index: int, room: int | None, more: bool) -> None:
-        if step := self.step(index, "failed", "cancelled", "cut_off"):
-            self.world.verb(
-                "retry",
-                lambda: services.retry_step(
-                    step, by=self.world.ada, max_tokens=None if more else room, continue_text=more
-                ),
-            )
+        step = self.step(index, "failed", "cancelled", "cut_off")
+        room = None if more else room
+        again = {"max_tokens": room, "continue_text": more}
+        self.world.verb("retry", lambda: services.retry_step(step, by=self.world.ada, **again))
         self.world.check("retry")
 
-    @precondition(there_are_runs)
+    @some_step_is("pending", "failed", "cancelled", "cut_off")
     @rule(index=INDEX, replacement=st.sampled_from(["", "Mine."]))
     def skip(self, index: int, replacement: str) -> None:
-        if step := self.step(index, "pending", "failed", "cancelled", "cut_off"):
-            self.world.verb("skip", lambda: services.skip_step(step, by=self.world.ada, replacement=replacement))
+        step = self.step(index, "pending", "failed", "cancelled", "cut_off")
+        self.world.verb("skip", lambda: services.skip_step(step, by=self.world.ada, replacement=replacement))
         self.world.check("skip")
 
-    @precondition(there_are_runs)
+    @some_step_is("cut_off")
     @rule(index=INDEX)
     def accept(self, index: int) -> None:
-        if step := self.step(index, "cut_off"):
-            self.world.verb("accept", lambda: services.accept_step(step, by=self.world.ada))
+        step = self.step(index, "cut_off")
+        self.world.verb("accept", lambda: services.accept_step(step, by=self.world.ada))
         self.world.check("accept")
 
-    @precondition(there_are_runs)
+    @some_step_is("waiting")
     @rule(index=INDEX, back=st.booleans(), text=st.sampled_from([None, "Edited.", " "]))
     def decide_at_a_gate(self, index: int, back: bool, text: str | None) -> None:
         step = self.step(index, "waiting")
-        if step is None:
-            return
         if back:
             comment = text or ""
             self.world.verb("send back", lambda: services.send_back_step(step, by=self.world.ada, comment=comment))
@@ -366,11 +375,11 @@ class Machine(RuleBasedStateMachine):
             self.world.verb("approve", lambda: services.approve_step(step, by=self.world.ada, text=text))
         self.world.check("gate", again=back)
 
-    @precondition(there_are_runs)
+    @some_run_is("completed", "failed", "cancelled")
     @rule(index=INDEX, edit=st.booleans(), output=st.booleans())
     def rerun(self, index: int, edit: bool, output: bool) -> None:
-        step = self.step(index)
-        assert step
+        steps = list(self.workflow(index, "completed", "failed", "cancelled").steps.order_by("position"))
+        step = steps[index % len(steps)]
         config = {step.key: {"prompt": "Otherwise."}} if edit and step.kind == "llm" else None
         outputs = {step.needs[0]: "My own words."} if output and step.needs else None
         self.world.verb(
@@ -379,7 +388,6 @@ class Machine(RuleBasedStateMachine):
         )
         self.world.check("rerun", again=True)
 
-    @precondition(there_are_runs)
     @rule(index=INDEX, policy=st.sampled_from(POLICIES[1:]), budget=st.sampled_from(["", "0.60", "5"]))
     def change_settings(self, index: int, policy: str, budget: str) -> None:
         workflow = self.workflow(index)
@@ -390,10 +398,10 @@ class Machine(RuleBasedStateMachine):
         )
         self.world.check("settings")
 
-    @precondition(there_are_runs)
+    @some_run_is("running", "paused")
     @rule(index=INDEX, verb=st.sampled_from(["mark_failed", "release_workflow"]))
     def operate(self, index: int, verb: str) -> None:
-        workflow = self.workflow(index)
+        workflow = self.workflow(index, "running", "paused")
         action = getattr(operating, verb)
         self.world.verb(verb, lambda: action(workflow, by=self.world.operator))
         self.world.check(verb)
@@ -450,6 +458,7 @@ def test_every_path_keeps_the_invariants_and_ends(pulse_connection: Any, monkeyp
             derandomize=not LONG,
             deadline=None,
             database=None,
+            phases=[Phase.generate] if LONG else [Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
             print_blob=False,
         ),

@@ -720,6 +720,31 @@ def test_all_leases_expired_at_once_after_an_outage_waits_one_lease():
     assert [a.reason for a in attempts_of(second, "one")] == ["lost", ""]
 
 
+def test_a_second_outage_right_after_the_first_is_guarded_too():
+    """The guard of the first one has passed by then; nobody could renew in the moment between them."""
+    workflow = make_workflow(start=True)
+    silence(claim(), 100)
+    SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(300), "guard_until": None})
+    sweep.run_pass()
+    SweepState.objects.update(last_pass=ago(100), guard_until=ago(97))  # what it wrote, a hundred seconds later
+    assert [line.done for line in sweep.run_pass()] == ["left alone: the guard after an outage holds"]
+    assert statuses(workflow)["one"] == "running"
+
+
+def test_a_guard_is_raised_once_for_a_gap_when_only_pages_look():
+    """Else a run that nothing but its page repairs would never be judged."""
+    from workflows.recovery import repair_run
+
+    workflow = make_workflow(start=True)
+    silence(claim(), 100)
+    SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(300), "guard_until": None})
+    repair_run(workflow.pk)
+    assert len(attempts_of(workflow, "one")) == 1
+    SweepState.objects.update(guard_until=ago(0))
+    repair_run(workflow.pk)
+    assert [a.reason for a in attempts_of(workflow, "one")] == ["lost", ""]
+
+
 def test_two_sweeps_at_once_do_everything_once():
     workflows = [make_workflow(start=True) for _ in range(5)]
     for attempt in [claim() for _ in workflows]:
