@@ -8,18 +8,18 @@ predicates, and each row is judged again under its run's lock, so two sweepers a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Case, Q, QuerySet, When
+from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 
 from nyxcore.dbtime import ago, since
-from nyxcore.models import Leased
+from nyxcore.models import Leased, StatefulModel
 from nyxcore.states import Reason, Status
 
 log = logging.getLogger(__name__)
@@ -58,20 +58,21 @@ class Target:
     expire: Callable[[int, Reason], str]  # running rows without a sign of life
     look: Callable[[int], str]  # waiting rows whose time has come
     restless: Callable[[Scope], bool]  # a cheap look: is there anything for a pass over this scope?
-    idle_runs: Callable[
-        [Scope], QuerySet[Any]
-    ]  # active runs with nothing open below, and rows no rule allows
+    idle_runs: Callable[[Scope], QuerySet[Any]]  # active runs with nothing open below
     repair: Callable[[int], str]
     work: Callable[
         [str, Callable[[], None] | None], None
     ]  # claim and run as this worker until nothing is left
     explain: Callable[[int], list[str] | None]  # sentences on one run; None when there is no such run
     hand_over: Callable[[int, str], None]  # end an attempt of a worker that has to go, and open its next one
+    # Runs with rows that no rule allows, and what is wrong with each: only imported data has them, and to look for
+    # them reads whole tables.
+    impossible: Callable[[Scope], Iterable[tuple[int, str]]] = lambda scope: ()
 
 
 @dataclass(frozen=True)
 class Found:
-    """One line of a pass."""
+    """One line of a pass: `found` and `done` in few words, `said` as sentences."""
 
     target: str
     row: str
@@ -79,6 +80,22 @@ class Found:
     done: str
     worker: str = ""
     last_sign: datetime | None = None
+    run: int = 0
+    silence: float = 0.0  # s since the last sign
+
+    @property
+    def said(self) -> str:
+        """What was found, who held it and when that was last heard of, why that matters, and what was done."""
+        run = f"{self.target} {self.run}"
+        held = f", held by {self.worker}" if self.worker else ""
+        sign = (
+            f", last sign of life {self.last_sign:%Y-%m-%d %H:%M:%S} UTC ({self.silence:.0f} s ago)"
+            if self.last_sign
+            else ""
+        )
+        where = run if self.row == run else f"{run}, {self.row}"
+        why = f" {Reason(self.found).label}" if self.found in Reason.values else ""
+        return f"{where}: {self.found}{held}{sign}.{why} -> {self.done}."
 
 
 TARGETS: list[Target] = []
@@ -106,7 +123,8 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
         return []
     found: list[Found] = []
     for target in TARGETS:
-        found += _sweep_target(target, scope or Scope(), dry_run=dry_run, guarded=guarded)
+        deep = scope is not None and scope.owner is None
+        found += _Pass(target, scope or Scope(), dry_run=dry_run, guarded=guarded, deep=deep).lines()
     for line in found:
         log.info("sweep %s %s: %s -> %s", line.target, line.row, line.found, line.done)
     return found
@@ -162,35 +180,95 @@ def _would_guard() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _sweep_target(target: Target, scope: Scope, *, dry_run: bool, guarded: bool) -> Iterable[Found]:
-    overdue = list(_overdue(target, scope))
-    waiting_for_worker = [row for row in overdue if row.status == Status.PENDING]
-    if waiting_for_worker:
-        done = "would ring" if dry_run else target.ring([row.pk for row in waiting_for_worker])
-        for row in waiting_for_worker:
-            yield _line(target, row, "pending, not picked up", done)
-    for row in overdue:
-        if row.status == Status.RUNNING:
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over the rows of one target."""
+
+    target: Target
+    scope: Scope
+    dry_run: bool
+    guarded: bool
+    deep: bool  # look for impossible rows too
+
+    def lines(self) -> Iterator[Found]:
+        """What no rule allows first, since nothing else can be done with such rows; then the running ones: however
+        many wait for a worker, a dead one is found."""
+        yield from self._impossible()
+        for row in self._overdue(Status.RUNNING):
             reason = verdict(row)
-            if guarded:
-                yield _line(target, row, reason, "left alone: the guard after an outage holds")
+            if self.guarded:
+                yield _line(self.target, row, reason, "left alone: the guard after an outage holds")
             else:
                 yield _line(
-                    target,
-                    row,
-                    reason,
-                    "would end it" if dry_run else _guarded(target.expire, row.pk, reason),
+                    self.target, row, reason, self._do("would end it", self.target.expire, row.pk, reason)
                 )
-        elif row.status == Status.WAITING:
-            yield _line(
-                target,
-                row,
-                "waiting past its time",
-                "would look" if dry_run else _guarded(target.look, row.pk),
+        for row in self._overdue(Status.WAITING):
+            done = self._do("would look", self.target.look, row.pk)
+            yield _line(self.target, row, "waiting past its time", done)
+        yield from self._rung()
+        yield from self._idle()
+
+    def _do(self, words: str, handler: Callable[..., str], *args: Any) -> str:
+        return words if self.dry_run else _guarded(handler, *args)
+
+    def _overdue(self, status: Status) -> Iterator[Any]:
+        return pages(judged(_within(self.target, self.scope).filter(status=status)))
+
+    def _rung(self) -> Iterator[Found]:
+        rows = list(self._overdue(Status.PENDING))
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            done = self._do("would ring", self.target.ring, [row.pk for row in batch])
+            for row in batch:
+                yield _line(self.target, row, "pending, not picked up", done)
+
+    def _impossible(self) -> Iterator[Found]:
+        name = self.target.name
+        for pk, words in self.target.impossible(self.scope) if self.deep or _unvalidated() else ():
+            done = self._do("would repair it", self.target.repair, pk)
+            yield Found(name, f"{name} {pk}", words, done, run=pk)
+
+    def _idle(self) -> Iterator[Found]:
+        name = self.target.name
+        for run in pages(self.target.idle_runs(self.scope).annotate(silence=since("status_changed_at"))):
+            yield Found(
+                name,
+                f"{name} {run.pk}",
+                "active with nothing at work",
+                self._do("would settle it", self.target.repair, run.pk),
+                last_sign=run.status_changed_at,
+                run=run.pk,
+                silence=run.silence,
             )
-    for pk in target.idle_runs(scope).values_list("pk", flat=True)[:BATCH]:
-        done = "would settle it" if dry_run else _guarded(target.repair, pk)
-        yield Found(target.name, f"{target.name} {pk}", "active with nothing at work", done)
+
+
+def pages(rows: QuerySet[Any]) -> Iterator[Any]:
+    """All rows in the order of their keys, BATCH at a time; those that cannot be moved now hide none behind them."""
+    last = 0
+    while True:
+        page = list(rows.filter(pk__gt=last).order_by("pk")[:BATCH])
+        yield from page
+        if len(page) < BATCH:
+            return
+        last = page[-1].pk
+
+
+def _unvalidated() -> bool:
+    """Whether rows may have come in past a constraint: one that was put back as NOT VALID."""
+    tables = [model._meta.db_table for target in TARGETS for model in _models_of(target)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT EXISTS (SELECT FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+                               WHERE t.relname = ANY(%s) AND NOT c.convalidated)""",
+            [tables],
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _models_of(target: Target) -> list[Any]:
+    """The models of its app that have a status."""
+    app = target.attempts._meta.app_config
+    return [model for model in app.get_models() if issubclass(model, StatefulModel)]
 
 
 def overdue_condition(scope: Scope) -> Q:
@@ -201,13 +279,14 @@ def overdue_condition(scope: Scope) -> Q:
     return Q(status__in=(Status.PENDING, Status.RUNNING, Status.WAITING)) & (due | late)
 
 
-def _overdue(target: Target, scope: Scope) -> QuerySet[Any]:
-    rows = target.attempts._default_manager.filter(overdue_condition(scope))
+def _within(target: Target, scope: Scope) -> QuerySet[Any]:
+    """The overdue attempts of a scope, each with the key of its run."""
+    rows = target.attempts._default_manager.filter(overdue_condition(scope)).annotate(run=F(target.run_path))
     if scope.run is not None:
         rows = rows.filter(**{target.run_path: scope.run})
     if scope.owner is not None:
         rows = rows.filter(**{target.owner_path: scope.owner})
-    found: QuerySet[Any] = judged(rows).order_by("pk")[:BATCH]
+    found: QuerySet[Any] = rows
     return found
 
 
@@ -240,4 +319,4 @@ def _guarded(handler: Callable[..., str], *args: Any) -> str:
 
 def _line(target: Target, row: Any, found: str, done: str) -> Found:
     sign = row.heartbeat_at or row.started_at or row.queued_at
-    return Found(target.name, f"attempt {row.pk}", str(found), done, row.worker, sign)
+    return Found(target.name, f"attempt {row.pk}", str(found), done, row.worker, sign, row.run, row.silence)

@@ -13,9 +13,8 @@ from nyxcore import sweep
 from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring, tell_to_stop
-from nyxcore.states import SWEEP, Actor, Reason, Status, acting, transition, transition_all
-from workflows import engine, requests, runner
-from workflows.decide import DONE
+from nyxcore.states import SWEEP, Reason, Status, acting, transition
+from workflows import engine, imported, requests, runner
 from workflows.explain import explain
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
@@ -26,16 +25,22 @@ S = Status
 OPEN = (S.PENDING, S.RUNNING, S.WAITING)
 
 
+REDELIVER = f"""
+UPDATE workflows_stepattempt
+   SET due_at = clock_timestamp() + make_interval(secs => least(greatest(
+           extract(epoch FROM clock_timestamp() - queued_at), {engine.RING_AFTER}), {engine.RING_AT_MOST}))
+ WHERE id IN (SELECT id FROM workflows_stepattempt
+               WHERE id = ANY(%s) AND status = 'pending' AND due_at < clock_timestamp() FOR UPDATE SKIP LOCKED)
+"""
+
+
 def redeliver(pks: list[int]) -> str:
     """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
-    due = StepAttempt.objects.filter(pk__in=pks, status=S.PENDING, due_at__lt=ago(0))
-    rung = []
-    for pk, waited in due.annotate(waited=since("queued_at")).values_list("pk", "waited"):
-        pause = min(max(waited, engine.RING_AFTER), engine.RING_AT_MOST)
-        if due.filter(pk=pk).update(due_at=later(pause)):
-            rung.append(pk)
-    ring(len(rung))
-    return "rung"
+    with connection.cursor() as cursor:
+        cursor.execute(REDELIVER, [pks])
+        rung = cursor.rowcount
+    ring(rung)
+    return "rung for a worker"
 
 
 def expire(pk: int, reason: Reason) -> str:
@@ -74,7 +79,15 @@ def _expire(pk: int, judge: Callable[[Any], tuple[Result, str]]) -> str:
         engine.end_for(workflow, attempt, result)
         tell_to_stop(StepAttempt._meta.db_table, [pk], "gone")
         engine.settle(workflow)
-    return did
+    return f"{did}; {_what_follows(attempt.step)}"
+
+
+def _what_follows(step: Step) -> str:
+    """In words, how a step stands after one of its attempts has ended."""
+    word = Step.objects.values_list("status", flat=True).get(pk=step.pk)
+    if word == S.RUNNING:
+        return "a new attempt waits for a worker"
+    return f"the step is {Status(word).label.lower()}"
 
 
 def _judge(pk: int, status: Status, *, lock: bool = False) -> Any:
@@ -122,100 +135,54 @@ SELECT EXISTS (
             OR EXISTS (SELECT FROM workflows_step s JOIN workflows_stepattempt a ON a.step_id = s.id
                         WHERE s.workflow_id = w.id AND a.status IN ('pending', 'running', 'waiting')
                           AND (a.due_at < clock_timestamp() OR a.deadline_at < clock_timestamp())))
-) OR EXISTS (
-    SELECT FROM workflows_step s JOIN workflows_workflow w ON w.id = s.workflow_id
-     WHERE w.id = %(run)s AND (w.status = 'completed' AND s.status NOT IN ('completed', 'skipped')
-                               OR w.status IN ('failed', 'cancelled') AND s.status IN ('running', 'waiting'))
 )
 """
 
 
 def restless(scope: sweep.Scope) -> bool:
-    """Whether a pass over this scope would find anything. One query, since each start and each page asks it."""
+    """Whether a pass over this scope would find anything. Cheap, since each start and each page asks it."""
     with connection.cursor() as cursor:
         cursor.execute(RESTLESS, {"run": scope.run, "owner": scope.owner})
-        return bool(cursor.fetchone()[0])
+        if cursor.fetchone()[0]:
+            return True
+    return scope.run is not None and bool(imported.impossible(scope))
 
 
 def idle_runs(scope: sweep.Scope) -> QuerySet[Workflow]:
-    """Active runs with nothing open and no reason to stand still; and what no rule allows (imported data)."""
-    runs = _annotated(Workflow.objects.all())
+    """Active runs with nothing at work and no reason to stand still."""
+    runs = Workflow.objects.filter(_idle())
     if scope.run is not None:
         runs = runs.filter(pk=scope.run)
     if scope.owner is not None:
         runs = runs.filter(owner=scope.owner)
     if scope.older_than:
         runs = runs.filter(status_changed_at__lt=ago(scope.older_than))
-    return runs.filter(_idle() | _impossible()).order_by("pk")
-
-
-def _annotated(runs: QuerySet[Workflow]) -> QuerySet[Workflow]:
-    steps = Step.objects.filter(workflow=OuterRef("pk"))
-    return runs.annotate(
-        open_attempt=Exists(StepAttempt.objects.filter(step__workflow=OuterRef("pk"), status__in=OPEN)),
-        stands=Exists(steps.filter(status__in=(S.WAITING, S.CUT_OFF))),
-        undone=Exists(steps.exclude(status__in=DONE)),
-        at_work=Exists(steps.filter(status__in=(S.RUNNING, S.WAITING))),
-    )
+    return runs
 
 
 def _idle() -> Q:
+    """A running one has an attempt at work; a paused one is held, over budget, or has a step that asks for a person."""
+    attempts = StepAttempt.objects.filter(step__workflow=OuterRef("pk"))
+    asks = Step.objects.filter(workflow=OuterRef("pk"), status__in=(S.WAITING, S.CUT_OFF))
+    moved = Exists(attempts.filter(status__in=(S.PENDING, S.RUNNING)))
+    stands = Exists(attempts.filter(status__in=OPEN)) | Exists(asks)
     paused = Q(status=S.PAUSED, held_by=None) & ~Q(reason=Reason.BUDGET)
-    return (Q(status=S.RUNNING) | paused) & Q(open_attempt=False, stands=False)
-
-
-def _impossible() -> Q:
-    return (
-        Q(status__in=(S.RUNNING, S.PAUSED), started_at=None)
-        | Q(status=S.COMPLETED, undone=True)
-        | Q(status__in=(S.FAILED, S.CANCELLED), at_work=True)
-    )
+    return (Q(status=S.RUNNING) & ~moved) | (paused & ~stands)
 
 
 def repair(pk: int) -> str:
-    """Settle a run that nothing moves; bring one that no rule allows to `failed`, reason stuck."""
+    """Settle a run that nothing moves; bring what no rule allows to `failed`, reason stuck."""
     with acting(SWEEP):
         workflow = engine.lock_if_free(pk)
         if workflow is None:
             return ""
-        if _annotated(Workflow.objects.filter(pk=pk)).filter(_impossible()).exists():
-            return _close_impossible(workflow)
-        if not _annotated(Workflow.objects.filter(pk=pk)).filter(_idle()).exists():
+        if imported.impossible(sweep.Scope(run=pk)):
+            return imported.repair(workflow)
+        if not Workflow.objects.filter(_idle(), pk=pk).exists():
             return ""
         before = workflow.status
         engine.settle(workflow)
         return f"settled: {before} > {workflow.status}"
-
-
-def _close_impossible(workflow: Workflow) -> str:
-    """Only rows from outside (a dump loaded without its constraints) get here."""
-    before = Status(workflow.status)
-    with acting(Actor("repair", "sweep")):
-        attempts = StepAttempt.objects.filter(step__workflow=workflow, status__in=OPEN)
-        for status, pks in _by_status(attempts).items():
-            transition_all(StepAttempt, pks, status, S.FAILED, reason=Reason.STUCK)
-        steps = Step.objects.filter(workflow=workflow, status__in=(S.RUNNING, S.WAITING))
-        for status, pks in _by_status(steps).items():
-            transition_all(Step, pks, status, S.FAILED, reason=Reason.STUCK)
-        if before != S.FAILED:
-            transition(
-                workflow,
-                before,
-                S.FAILED,
-                reason=Reason.STUCK,
-                started_at=workflow.started_at or workflow.created_at,
-            )
-        Step.objects.filter(workflow=workflow).exclude(workflow_phase="closed").update(
-            workflow_phase="closed"
-        )
-    return f"repaired: {before} > failed"
-
-
-def _by_status(rows: QuerySet[Any]) -> dict[Status, list[int]]:
-    found: dict[Status, list[int]] = {}
-    for pk, status in rows.values_list("pk", "status"):
-        found.setdefault(Status(status), []).append(pk)
-    return found
 
 
 def explain_run(pk: int) -> list[str] | None:
@@ -237,6 +204,7 @@ SWEPT = sweep.Target(
     work=runner.work,
     explain=explain_run,
     hand_over=runner.hand_over,
+    impossible=imported.impossible,
 )
 
 

@@ -47,8 +47,9 @@ EVERYTHING = " UNION ALL ".join(f"SELECT '{table}', to_jsonb(t)::text FROM {tabl
 HISTORY = """SELECT a.id, a.status, a.reason, a.stop_reason, a.finished_at - a.started_at, a.cause, a.number,
                     CASE WHEN a.status = 'completed' THEN a.output END, a.step_id, a.version
                FROM workflows_stepattempt a"""
-STEPS = """SELECT s.id, s.status, s.output, s.version,
-                  (SELECT count(*) FROM workflows_stepattempt a WHERE a.step_id = s.id) FROM workflows_step s"""
+STEPS = """SELECT s.id, s.status, s.output,
+                  (SELECT count(*) FROM workflows_stepattempt a WHERE a.step_id = s.id), s.version
+             FROM workflows_step s"""
 # As if PostgreSQL had started yesterday: the guard after its start is another story.
 OLD_POSTGRES = """
 CREATE SCHEMA IF NOT EXISTS yesterday;
@@ -128,9 +129,9 @@ class World:
             after = self.steps.get(pk)
             if after is None:
                 continue
-            assert after[3] >= before[3], f"{move}: the version of step {pk} fell"
+            assert after[4] >= before[4], f"{move}: the version of step {pk} fell"
             if before[1] == "completed" and not again:
-                assert before[:5] == after[:5], f"{move}: step {pk} was completed: {before} > {after}"
+                assert before[:4] == after[:4], f"{move}: step {pk} was completed: {before} > {after}"
 
     def verb(self, name: str, action: Callable[[], Any]) -> bool:
         """A person's verb; where it is refused nothing has changed."""
@@ -248,7 +249,9 @@ class World:
         if not engine.write_facts(held.job.attempt, worker.name, held.result.facts):
             del worker.held[held.job.attempt]
 
-    def end(self, worker: Worker, held: Held, result: Result, *, claim: bool = False, hot: bool = True) -> None:
+    def end(
+        self, worker: Worker, held: Held, result: Result, *, claim: bool = False, hot: bool = True
+    ) -> None:
         """The finish, by the hot path where it applies, or by the engine alone."""
         del worker.held[held.job.attempt]
         if hot:
@@ -301,7 +304,12 @@ class World:
 
     def picture(self) -> list[Any]:
         return [
-            (w.pk, w.status, w.reason, list(w.steps.values_list("key", "status", "reason").order_by("position")))
+            (
+                w.pk,
+                w.status,
+                w.reason,
+                list(w.steps.values_list("key", "status", "reason").order_by("position")),
+            )
             for w in Workflow.objects.order_by("pk")
         ]
 

@@ -26,7 +26,16 @@ from nyxcore import pulse, sweep
 from nyxcore.llm import models as registry
 from nyxcore.states import Status
 from tests.factories import make_spec
-from tests.workflows.machine_world import EVERYTHING, KINDS_OF_END, LEASE, SWEEP_EVERY, Held, Worker, World, sql
+from tests.workflows.machine_world import (
+    EVERYTHING,
+    KINDS_OF_END,
+    LEASE,
+    SWEEP_EVERY,
+    Held,
+    Worker,
+    World,
+    sql,
+)
 from workflows import operating, recovery, services
 from workflows.models import OnCutOff, Step, StepAttempt, Workflow
 from workflows.services import Refused
@@ -115,7 +124,6 @@ class Machine(RuleBasedStateMachine):
 
     def someone_holds(self) -> bool:
         return any(worker.held for worker in self.world.awake())
-
 
     # --- runs ---
 
@@ -318,9 +326,11 @@ class Machine(RuleBasedStateMachine):
     def a_second_sweeper_looks(self) -> None:
         """And is slow: what it has found it treats later, when much may have happened."""
         target = recovery.SWEPT
-        overdue = list(sweep._overdue(target, sweep.Scope()))
+        overdue = list(sweep.judged(sweep._within(target, sweep.Scope())))
         if not sweep._would_guard():
-            self.world.stale += [(target.expire, (a.pk, sweep.verdict(a))) for a in overdue if a.status == "running"]
+            self.world.stale += [
+                (target.expire, (a.pk, sweep.verdict(a))) for a in overdue if a.status == "running"
+            ]
         self.world.stale += [(target.look, (a.pk,)) for a in overdue if a.status == "waiting"]
         self.world.stale += [(target.repair, (run.pk,)) for run in target.idle_runs(sweep.Scope())]
 
@@ -370,7 +380,9 @@ class Machine(RuleBasedStateMachine):
         step = self.step(index, "waiting")
         if back:
             comment = text or ""
-            self.world.verb("send back", lambda: services.send_back_step(step, by=self.world.ada, comment=comment))
+            self.world.verb(
+                "send back", lambda: services.send_back_step(step, by=self.world.ada, comment=comment)
+            )
         else:
             self.world.verb("approve", lambda: services.approve_step(step, by=self.world.ada, text=text))
         self.world.check("gate", again=back)
@@ -448,7 +460,9 @@ def pulse_connection(settings: Any) -> Iterator[Any]:
 
 
 @pytest.mark.timeout(0 if LONG else 180)
-def test_every_path_keeps_the_invariants_and_ends(pulse_connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_path_keeps_the_invariants_and_ends(
+    pulse_connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Machine, "conn", pulse_connection)
     run_state_machine_as_test(
         Machine,
