@@ -118,6 +118,11 @@ RULES: dict[str, tuple[str, str, str]] = {
         "s.status IN ('running', 'waiting', 'completed', 'cut_off') AND EXISTS (SELECT FROM workflows_step n "
         "WHERE n.workflow_id = w.id AND n.key = ANY(s.needs) AND n.status NOT IN ('completed', 'skipped'))",
     ),
+    "an answer that was stored is not lost": (
+        "a.id, a.reason",
+        ATTEMPTS,
+        "a.status = 'failed' AND a.reason IN ('lost', 'stuck') AND a.stop_reason <> ''",
+    ),
     # --- somebody moves what is active ---
     "a running run has an attempt at work": (
         "w.id",

@@ -1,4 +1,4 @@
-"""Rows that no rule allows. The database refuses them; they come in with a dump that was loaded without its constraints.
+"""Rows that no rule allows. The database refuses them; a dump that is loaded without its constraints brings them in.
 
 What such a row says cannot be trusted, so nothing goes on from it by itself: it becomes `failed`, reason stuck, and a
 person resumes the run.
@@ -116,17 +116,14 @@ def _narrowed(source: str, where: str) -> str:
 def repair(workflow: Workflow) -> str:
     """Bring a locked run back to what the rules allow, audited as a repair; then settle it."""
     before = Status(workflow.status)
-    lost = (
-        before in ACTIVE
-        and workflow.started_at is None
-        or before == S.PENDING
-        and _at_work(workflow).exists()
+    lost = (before in ACTIVE and workflow.started_at is None) or (
+        before == S.PENDING and _at_work(workflow).exists()
     )
     with acting(REPAIR):
         _end_attempts(workflow, all_open=lost or before not in ACTIVE)
         hop = _end_steps(workflow, all_open=lost or before not in ACTIVE)
         _fill_times("workflows_step", "workflow_id", workflow, started=STARTED, start="status_changed_at")
-        if lost or hop or before == S.COMPLETED and workflow.steps.exclude(status__in=DONE).exists():
+        if lost or hop or (before == S.COMPLETED and workflow.steps.exclude(status__in=DONE).exists()):
             start = workflow.started_at or workflow.created_at
             transition(workflow, before, S.FAILED, reason=Reason.STUCK, started_at=start)
         transition_all(Step, hop, S.SKIPPED, S.FAILED, reason=Reason.STUCK)

@@ -62,7 +62,9 @@ STORIES: dict[str, tuple[str, list[str], str, str]] = {
     "completed with a running attempt": (
         "completed", [ATTEMPT.format(HELD)], "but its step “Three” is completed", "completed",
     ),
-    "completed without an end": ("completed", [RUN.format("finished_at = NULL")], "its end time does not fit", "completed"),
+    "completed without an end": (
+        "completed", [RUN.format("finished_at = NULL")], "its end time does not fit", "completed",
+    ),
     "completed with a step that never began": (
         "completed", [STEP.format("started_at = NULL")], "the times of its step “Three” do not fit", "completed",
     ),
@@ -90,7 +92,11 @@ STORIES: dict[str, tuple[str, list[str], str, str]] = {
     "a queued attempt without an alarm": ("queued", [ATTEMPT.format("due_at = NULL")], "comes back to it", "failed"),
 }  # fmt: skip
 # Who acted before the dump was made, and whether the answer was whole, nobody knows.
-UNKNOWABLE = ("a cancelled run tells who", "a completed step has its answer from its last attempt")
+UNKNOWABLE = (
+    "a cancelled run tells who",
+    "a completed step has its answer from its last attempt",
+    "an answer that was stored is not lost",
+)
 
 
 def advanced(state: str) -> Workflow:

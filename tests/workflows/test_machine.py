@@ -37,9 +37,8 @@ from tests.workflows.machine_world import (
     sql,
 )
 from workflows import operating, recovery, services
-from workflows.models import OnCutOff, Step, StepAttempt, Workflow
+from workflows.models import Step, Workflow
 from workflows.services import Refused
-from workflows.specs import SpecError
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seasoned_postgres")]
 
@@ -292,16 +291,18 @@ class Machine(RuleBasedStateMachine):
 
     # --- time and sweeps ---
 
-    @rule(seconds=st.sampled_from(SECONDS))
-    def time_passes(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from(SECONDS), swept=st.booleans())
+    def time_passes(self, seconds: int, swept: bool) -> None:
         self.world.steady(seconds)
         self.world.check("time")
+        if swept:
+            self.sweep(False)
 
     @rule(seconds=st.sampled_from([15, 61, 130, 700]))
     def database_is_away(self, seconds: int) -> None:
-        """Nobody beats and nobody sweeps; then everything comes back in any order."""
+        """Nobody beats and nobody sweeps; then everything comes back in any order, here the sweep first."""
         self.world.shift(seconds)
-        self.world.check("outage")
+        self.sweep(True)
 
     @rule(whole=st.booleans())
     def sweep(self, whole: bool) -> None:
@@ -338,7 +339,8 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def a_second_sweeper_acts(self) -> None:
         for handler, found in self.world.stale:
-            handler(*found)
+            with self.world.sparing_the_living("a slow sweeper"):
+                handler(*found)
             self.world.check(f"stale {handler.__name__}")
         self.world.stale = []
 
@@ -467,7 +469,7 @@ def test_every_path_keeps_the_invariants_and_ends(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=int(os.environ.get("MACHINE_EXAMPLES", "1000")) if LONG else 40,
+            max_examples=int(os.environ.get("MACHINE_EXAMPLES", "1000")) if LONG else 60,
             stateful_step_count=60 if LONG else 40,
             derandomize=not LONG,
             deadline=None,

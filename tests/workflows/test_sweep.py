@@ -18,7 +18,7 @@ from nyxcore.models import SweepState
 from nyxcore.states import SWEEP, Status, acting, transition
 from tests.factories import attempts_of, make_user, make_workflow, step_of
 from tests.processes.tools import eventually
-from tests.workflows.engine_helpers import WORKER, claim, fail, finish, run_all, silence, statuses
+from tests.workflows.engine_helpers import claim, fail, finish, run_all, silence, statuses
 from workflows import engine, operating, recovery, services
 from workflows.models import StepAttempt, Workflow
 from workflows.work import Result
@@ -322,10 +322,9 @@ def test_a_ring_that_fails_does_not_end_the_pass(monkeypatch):
 
 
 def test_a_running_run_with_nothing_at_work_is_settled_though_a_step_of_it_was_cut():
-    """A run that a person or an import has left as running: no alarm of an attempt would ever go off."""
+    """As an import may bring it: no alarm of an attempt would ever go off."""
     workflow = make_workflow(start=True)
     finish(claim(), "Half", stop_reason="max_tokens")
-    Workflow.objects.get(pk=workflow.pk)
     with transaction.atomic(), acting(SWEEP):
         transition(engine.lock(workflow.pk), Status.PAUSED, Status.RUNNING)
     sweep.run_pass(scope=sweep.Scope())
@@ -345,3 +344,22 @@ def test_a_run_that_was_paused_and_marked_failed_starts_when_it_is_run_again():
     operating.mark_failed(workflow, by=make_user("root"))
     services.rerun_from(step_of(workflow, "one"), by=workflow.owner)
     assert statuses(workflow)[""] == "running"
+
+
+def test_a_release_looks_at_a_locked_row(monkeypatch):
+    """Else an answer that is stored in this very moment is thrown away and paid for again."""
+    workflow = make_workflow(start=True)
+    attempt = claim()
+    free: list[Any] = []
+    original = operating._release
+
+    def release(*args: Any) -> bool:
+        with pulse.connect() as other:
+            query = "SELECT id FROM workflows_stepattempt WHERE id = %s FOR UPDATE SKIP LOCKED"
+            free.extend(other.execute(query, [attempt.pk]).fetchall())
+        return original(*args)
+
+    monkeypatch.setattr(operating, "_release", release)
+    operating.release_workflow(workflow, by=make_user("root"))
+    assert free == []
+    assert attempts_of(workflow, "one")[0].reason == "lost"
