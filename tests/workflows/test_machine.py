@@ -113,6 +113,8 @@ class Machine(RuleBasedStateMachine):
 
     def holding(self, index: int, *, frozen: bool = False) -> tuple[Worker, Held] | None:
         """An attempt in some worker's hands."""
+        if not frozen:
+            self.busy()
         held = [
             (worker, one)
             for worker in self.world.workers.values()
@@ -121,8 +123,22 @@ class Machine(RuleBasedStateMachine):
         ]
         return held[index % len(held)] if held else None
 
-    def someone_holds(self) -> bool:
-        return any(worker.held for worker in self.world.awake())
+    def begun(self, index: int) -> tuple[Worker, Held] | None:
+        """The same, with its prompt sent."""
+        found = self.holding(index)
+        if found and found[1].request is None:
+            self.world.begin(*found)
+        return found if found and found[1].job.attempt in found[0].held else None
+
+    def there_is_work(self) -> bool:
+        """Some awake worker holds an attempt, or could."""
+        pending = any(row[1] == "pending" for row in self.world.history.values())
+        return any(worker.held or pending for worker in self.world.awake())
+
+    def busy(self) -> None:
+        """A moment at which nobody works tests little: an idle worker looks first."""
+        if not any(worker.held for worker in self.world.awake()) and self.world.awake():
+            self.world.claim(self.world.awake()[0])
 
     # --- runs ---
 
@@ -161,14 +177,15 @@ class Machine(RuleBasedStateMachine):
 
     # --- workers ---
 
-    @some_step_is("running")
-    @rule(index=INDEX)
-    def claim(self, index: int) -> None:
-        if self.world.awake():
-            self.world.claim(self.worker(index))
+    @precondition(there_is_work)
+    @rule(index=INDEX, more=st.booleans())
+    def claim(self, index: int, more: bool) -> None:
+        for worker in self.world.awake()[: 2 if more else 1]:
+            self.world.claim(worker)
+        self.world.claim(self.worker(index))
         self.world.check("claim")
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(index=INDEX)
     def fill_the_prompt(self, index: int) -> None:
         found = self.holding(index)
@@ -176,28 +193,28 @@ class Machine(RuleBasedStateMachine):
             self.world.begin(*found)
         self.world.check("begin")
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(index=INDEX)
     def write_text(self, index: int) -> None:
-        found = self.holding(index)
-        if found and found[1].request is not None and found[1].result is None:
+        found = self.begun(index)
+        if found and found[1].result is None:
             found[1].call.on_text("Some text. ")
             self.world.beat(found[0])
         self.world.check("text")
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(index=INDEX, kind=st.sampled_from(KINDS_OF_END), claim=st.booleans(), hot=st.booleans())
     def finish(self, index: int, kind: str, claim: bool, hot: bool) -> None:
         if found := self.holding(index):
             self.world.finish(*found, kind, claim=claim, hot=hot)
         self.world.check(f"finish {kind}")
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(index=INDEX, kind=st.sampled_from(KINDS_OF_END))
     def commit_facts(self, index: int, kind: str) -> None:
         """The answer is stored, the finish not yet."""
-        found = self.holding(index)
-        if found and found[1].request is not None and found[1].result is None:
+        found = self.begun(index)
+        if found and found[1].result is None:
             self.world.facts(*found, kind)
         self.world.check(f"facts of {kind}")
 
@@ -207,19 +224,20 @@ class Machine(RuleBasedStateMachine):
             self.world.beat(self.worker(index))
         self.world.check("beat")
 
+    @precondition(there_is_work)
     @rule(index=INDEX)
     def die(self, index: int) -> None:
         """And the supervisor starts another one."""
+        self.busy()
         found = list(self.world.workers.values())
         self.world.bury(found[index % len(found)])
         self.world.bear()
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(index=INDEX)
     def freeze(self, index: int) -> None:
-        found = self.holding(index)
-        assert found
-        found[0].frozen = True
+        if found := self.holding(index):
+            found[0].frozen = True
 
     @precondition(lambda self: any(worker.frozen for worker in self.world.workers.values()))
     @rule(index=INDEX)
@@ -237,7 +255,7 @@ class Machine(RuleBasedStateMachine):
             self.world.finish(*found, kind, claim=True, hot=hot)
         self.world.check(f"late finish {kind}")
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(
         index=INDEX,
         seconds=st.sampled_from([61, 700]),
@@ -251,7 +269,8 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         """What single moves rarely meet: swept, taken over by another worker, and then the first one wakes."""
         found = self.holding(index)
-        assert found
+        if not found:
+            return
         worker, held = found
         if held.request is None:
             self.world.begin(worker, held)
@@ -277,7 +296,7 @@ class Machine(RuleBasedStateMachine):
         self.world.finish(worker, held, kind, claim=True, hot=hot)
         self.world.check(f"waking {kind}")
 
-    @precondition(someone_holds)
+    @precondition(there_is_work)
     @rule(index=INDEX)
     def hand_over_from_outside(self, index: int) -> None:
         """A call ignores its stop signal while its worker has to go."""
@@ -293,6 +312,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(SECONDS), swept=st.booleans())
     def time_passes(self, seconds: int, swept: bool) -> None:
+        self.busy()
         self.world.steady(seconds)
         self.world.check("time")
         if swept:
@@ -301,6 +321,7 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([15, 61, 130, 700]))
     def database_is_away(self, seconds: int) -> None:
         """Nobody beats and nobody sweeps; then everything comes back in any order, here the sweep first."""
+        self.busy()
         self.world.shift(seconds)
         self.sweep(True)
 
@@ -348,6 +369,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(index=INDEX, verb=st.sampled_from(["pause", "pause", "resume", "resume", "cancel"]))
     def on_a_run(self, index: int, verb: str) -> None:
+        self.busy()
         workflow = self.workflow(index, *VERBS[verb])
         action = getattr(services, f"{verb}_workflow")
         self.world.verb(verb, lambda: action(workflow, by=self.world.ada))
@@ -415,6 +437,7 @@ class Machine(RuleBasedStateMachine):
     @some_run_is("running", "paused")
     @rule(index=INDEX, verb=st.sampled_from(["mark_failed", "release_workflow"]))
     def operate(self, index: int, verb: str) -> None:
+        self.busy()
         workflow = self.workflow(index, "running", "paused")
         action = getattr(operating, verb)
         self.world.verb(verb, lambda: action(workflow, by=self.world.operator))
@@ -461,7 +484,7 @@ def pulse_connection(settings: Any) -> Iterator[Any]:
     sql("RESET search_path; DROP SCHEMA IF EXISTS yesterday CASCADE")
 
 
-@pytest.mark.timeout(0 if LONG else 180)
+@pytest.mark.timeout(0 if LONG else 600)
 def test_every_path_keeps_the_invariants_and_ends(
     pulse_connection: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,7 +492,7 @@ def test_every_path_keeps_the_invariants_and_ends(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=int(os.environ.get("MACHINE_EXAMPLES", "1000")) if LONG else 60,
+            max_examples=int(os.environ.get("MACHINE_EXAMPLES", "1000")) if LONG else 50,
             stateful_step_count=60 if LONG else 40,
             derandomize=not LONG,
             deadline=None,
