@@ -69,7 +69,7 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
             transaction.set_rollback(True)
     SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(9), "guard_until": None})
     start = time.perf_counter()
-    lines = sweep.run_pass(force=True, thorough=False)
+    lines = sweep.run_pass(force=True)
     took = time.perf_counter() - start
     lost = sum(line.done == "ended as lost" for line in lines)
     active = Workflow.objects.filter(pk__in=pks, status="running").count()
@@ -101,7 +101,7 @@ def _mark(stale: list[int]) -> None:
 
 
 def _idle_pass() -> None:
-    sweep.run_pass(dry_run=True, scope=sweep.Scope(thorough=False))
+    sweep.run_pass(dry_run=True)
 
 
 def _times(action: Callable[[], Any], rounds: int) -> list[float]:

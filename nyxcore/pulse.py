@@ -7,7 +7,6 @@ Valkey blocks nobody. Each thread survives any error of its own: it logs, waits 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import queue
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 
 STOP_CHANNEL = "nyxcore_stop"
 STUBBORN = 5.0  # s a call may take to obey its stop signal; the supervisor's patience is longer
-THOROUGH = 60  # every so many passes of a process are thorough, the first one too
 FLUSH_EVERY = 1.0  # s between two savings of partial text
 
 
@@ -183,10 +181,9 @@ class Process:
                 self.closed.wait(0.5)
 
     def _sweeper(self) -> None:
-        passes = itertools.count()
         while not self.closed.is_set():
             try:
-                sweep.run_pass(thorough=next(passes) % THOROUGH == 0)
+                sweep.run_pass()
                 if self.worker:
                     self.look()
             except Exception:

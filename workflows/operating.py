@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring, tell_to_stop
@@ -34,7 +35,7 @@ def mark_failed(workflow: Workflow, *, by: Any, kind: str = KIND) -> None:
         for status in (S.RUNNING, S.WAITING):
             steps = Step.objects.filter(workflow=locked, status=status).values_list("pk", flat=True)
             transition_all(Step, list(steps), status, S.FAILED, reason=Reason.USER)
-        transition(locked, Status(locked.status), S.FAILED, reason=Reason.USER)
+        transition(locked, Status(locked.status), S.FAILED, reason=Reason.USER, held_by=None)
 
 
 def _end_attempts(workflow: Workflow) -> None:
@@ -57,8 +58,8 @@ def _count_and_stop(pks: list[int]) -> None:
 def release_workflow(workflow: Workflow, *, by: Any, kind: str = KIND) -> int:
     """Release every running attempt of a run; how many there were."""
     with verb(workflow.pk, by, "release", kind=kind) as locked:
-        running = StepAttempt.objects.filter(step__workflow=locked, status=S.RUNNING).select_related("step")
-        released = sum(_release(locked, attempt, by) for attempt in running.order_by("pk"))
+        running = _running(StepAttempt.objects.filter(step__workflow=locked))
+        released = sum(_release(locked, attempt, by) for attempt in running)
         if not released:
             raise Refused("No worker holds a step of this workflow, so there is nothing to release.")
         _go_on(locked)
@@ -68,11 +69,17 @@ def release_workflow(workflow: Workflow, *, by: Any, kind: str = KIND) -> int:
 def release_step(step: Step, *, by: Any, kind: str = KIND) -> None:
     """Take a running attempt from its worker: it ends as lost, and a new one waits for any worker."""
     with verb(step.workflow_id, by, "release", kind=kind, detail=step.key) as workflow:
-        running = StepAttempt.objects.filter(step=step, status=S.RUNNING).select_related("step")
+        running = _running(StepAttempt.objects.filter(step=step))
         if not sum(_release(workflow, attempt, by) for attempt in running):
             word = Step.objects.values_list("status", flat=True).get(pk=step.pk)
             raise Refused(f"No worker holds “{step.title}”: it is {Status(word).label.lower()}.")
         _go_on(workflow)
+
+
+def _running(attempts: QuerySet[StepAttempt]) -> QuerySet[StepAttempt]:
+    """The running ones, locked: a worker stores its answer without the workflow's lock, and what is there counts."""
+    rows = attempts.filter(status=S.RUNNING).order_by("pk")
+    return rows.select_related("step").select_for_update(of=("self",))
 
 
 def _release(workflow: Workflow, attempt: StepAttempt, by: Any) -> bool:

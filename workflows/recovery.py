@@ -6,17 +6,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Greatest, Least
 
 from nyxcore import sweep
 from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring, tell_to_stop
-from nyxcore.states import SWEEP, Actor, OfRow, Reason, Status, acting, transition, transition_all
-from workflows import engine, explain, requests, runner
-from workflows.decide import DONE
+from nyxcore.states import SWEEP, OfRow, Reason, Status, acting, transition, transition_all
+from workflows import engine, explain, imported, requests, runner
 from workflows.kinds import KINDS
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Result
@@ -32,15 +30,22 @@ LAST_SIGN = OfRow(
 )
 
 
+REDELIVER = f"""
+UPDATE workflows_stepattempt
+   SET due_at = clock_timestamp() + make_interval(secs => least(greatest(
+           extract(epoch FROM clock_timestamp() - queued_at), {engine.RING_AFTER}), {engine.RING_AT_MOST}))
+ WHERE id IN (SELECT id FROM workflows_stepattempt
+               WHERE id = ANY(%s) AND status = 'pending' AND due_at < clock_timestamp() FOR UPDATE SKIP LOCKED)
+"""
+
+
 def redeliver(pks: list[int]) -> str:
     """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
-    due = StepAttempt.objects.filter(pk__in=pks, status=S.PENDING, due_at__lt=ago(0))
-    pause = Least(Greatest(since("queued_at"), engine.RING_AFTER), engine.RING_AT_MOST)
-    with transaction.atomic():
-        free = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True))
-        rung = due.filter(pk__in=free).update(due_at=later(pause))
+    with connection.cursor() as cursor:
+        cursor.execute(REDELIVER, [pks])
+        rung = cursor.rowcount
     ring(rung)
-    return "rung"
+    return "rung for a worker"
 
 
 def expire(pk: int, reason: Reason) -> str:
@@ -97,7 +102,9 @@ def _expire_together(pks: list[int]) -> dict[int, str]:
             engine.follow(locked[attempt.step.workflow_id], attempt, Result(S.FAILED, attempt.verdict))
         for pk in sorted({attempt.step.workflow_id for attempt in silent}):
             engine.settle(locked[pk])
-    return done
+        stands = dict(Step.objects.filter(attempts__in=list(done)).values_list("pk", "status"))
+    follows = {attempt.pk: _what_follows(stands[attempt.step_id]) for attempt in silent if attempt.pk in done}
+    return {pk: f"{did}; {follows[pk]}" for pk, did in done.items()}
 
 
 def _silent(pks: list[int], locked: dict[int, Workflow]) -> list[Any]:
@@ -127,7 +134,15 @@ def _expire(pk: int, judge: Callable[[Any], tuple[Result, str]]) -> str:
         engine.end_for(workflow, attempt, result)
         tell_to_stop(StepAttempt._meta.db_table, [pk], "gone")
         engine.settle(workflow)
-    return did
+        stands = Step.objects.values_list("status", flat=True).get(pk=attempt.step_id)
+    return f"{did}; {_what_follows(stands)}"
+
+
+def _what_follows(stands: str) -> str:
+    """In words, how a step stands after one of its attempts has ended."""
+    if stands == S.RUNNING:
+        return "a new attempt waits for a worker"
+    return f"the step is {Status(stands).label.lower()}"
 
 
 def _judge(pk: int, status: Status, *, lock: bool = False) -> Any:
@@ -175,47 +190,22 @@ SELECT EXISTS (
             OR EXISTS (SELECT FROM workflows_step s JOIN workflows_stepattempt a ON a.step_id = s.id
                         WHERE s.workflow_id = w.id AND a.status IN ('pending', 'running', 'waiting')
                           AND (a.due_at < clock_timestamp() OR a.deadline_at < clock_timestamp())))
-) OR EXISTS (
-    SELECT FROM workflows_step s JOIN workflows_workflow w ON w.id = s.workflow_id
-     WHERE w.id = %(run)s AND (w.status = 'completed' AND s.status NOT IN ('completed', 'skipped')
-                               OR w.status IN ('failed', 'cancelled') AND s.status IN ('running', 'waiting'))
 )
 """
 
 
 def restless(scope: sweep.Scope) -> bool:
-    """Whether a pass over this scope would find anything. One query, since each start and each page asks it."""
+    """Whether a pass over this scope would find anything. Cheap, since each start and each page asks it."""
     with connection.cursor() as cursor:
         cursor.execute(RESTLESS, {"run": scope.run, "owner": scope.owner})
-        return bool(cursor.fetchone()[0])
+        if cursor.fetchone()[0]:
+            return True
+    return scope.run is not None and bool(imported.impossible(scope))
 
 
 def idle_runs(scope: sweep.Scope) -> QuerySet[Workflow]:
-    """Active runs with nothing open and no reason to stand still; and what no rule allows (imported data).
-
-    Each find begins at its small side: the active runs, or the steps at work. Only the last reads all steps.
-    """
-    at_work = Step.objects.filter(status__in=AT_WORK)
-    open_attempt = StepAttempt.objects.filter(step=OuterRef("pk"), status__in=OPEN)
-    stands = Q(status__in=(S.WAITING, S.CUT_OFF)) | Q(Exists(open_attempt))
-    runs = _within(scope)
-    found = [
-        runs.filter(_active()).exclude(Exists(at_work.filter(stands, workflow=OuterRef("pk")))),
-        runs.filter(status__in=(S.RUNNING, S.PAUSED), started_at=None),
-        runs.filter(
-            status__in=(S.FAILED, S.CANCELLED),
-            pk__in=at_work.filter(status__in=(S.RUNNING, S.WAITING)).values("workflow"),
-        ),
-    ]
-    if scope.thorough:
-        undone = Step.objects.filter(workflow=OuterRef("pk")).exclude(status__in=DONE)
-        found.append(runs.filter(Exists(undone), status=S.COMPLETED))
-    first, *others = (rows.order_by().values("pk") for rows in found)
-    return first.union(*others)  # type: ignore[return-value]
-
-
-def _within(scope: sweep.Scope) -> QuerySet[Workflow]:
-    runs: QuerySet[Workflow] = Workflow.objects.all()
+    """Active runs with nothing at work and no reason to stand still; the index of steps at work tells."""
+    runs = Workflow.objects.filter(_idle())
     if scope.run is not None:
         runs = runs.filter(pk=scope.run)
     if scope.owner is not None:
@@ -225,78 +215,29 @@ def _within(scope: sweep.Scope) -> QuerySet[Workflow]:
     return runs
 
 
-def _annotated(runs: QuerySet[Workflow]) -> QuerySet[Workflow]:
-    steps = Step.objects.filter(workflow=OuterRef("pk"))
-    return runs.annotate(
-        open_attempt=Exists(StepAttempt.objects.filter(step__workflow=OuterRef("pk"), status__in=OPEN)),
-        stands=Exists(steps.filter(status__in=(S.WAITING, S.CUT_OFF))),
-        undone=Exists(steps.exclude(status__in=DONE)),
-        at_work=Exists(steps.filter(status__in=(S.RUNNING, S.WAITING))),
-    )
-
-
-def _active() -> Q:
-    """Runs that ought to have something at work, or a step that waits for somebody."""
-    paused = Q(status=S.PAUSED, held_by=None) & ~Q(reason=Reason.BUDGET)
-    return Q(status__in=(S.RUNNING, S.PAUSED)) & (Q(status=S.RUNNING) | paused)
-
-
 def _idle() -> Q:
-    return _active() & Q(open_attempt=False, stands=False)
-
-
-def _impossible() -> Q:
-    return (
-        Q(status__in=(S.RUNNING, S.PAUSED), started_at=None)
-        | Q(status=S.COMPLETED, undone=True)
-        | Q(status__in=(S.FAILED, S.CANCELLED), at_work=True)
-    )
+    """A running one has an attempt at work; a paused one is held, over budget, or has a step that asks for a person."""
+    at_work = Step.objects.filter(workflow=OuterRef("pk"), status__in=AT_WORK)
+    attempts = StepAttempt.objects.filter(step=OuterRef("pk"))
+    moved = Exists(at_work.filter(Exists(attempts.filter(status__in=(S.PENDING, S.RUNNING)))))
+    asks = Q(status__in=(S.WAITING, S.CUT_OFF)) | Q(Exists(attempts.filter(status__in=OPEN)))
+    paused = Q(status=S.PAUSED, held_by=None) & ~Q(reason=Reason.BUDGET)
+    return (Q(status=S.RUNNING) & ~moved) | (paused & ~Exists(at_work.filter(asks)))
 
 
 def repair(pk: int) -> str:
-    """Settle a run that nothing moves; bring one that no rule allows to `failed`, reason stuck."""
+    """Settle a run that nothing moves; bring what no rule allows to `failed`, reason stuck."""
     with acting(SWEEP):
         workflow = engine.lock_if_free(pk)
         if workflow is None:
             return ""
-        if _annotated(Workflow.objects.filter(pk=pk)).filter(_impossible()).exists():
-            return _close_impossible(workflow)
-        if not _annotated(Workflow.objects.filter(pk=pk)).filter(_idle()).exists():
+        if imported.impossible(sweep.Scope(run=pk)):
+            return imported.repair(workflow)
+        if not Workflow.objects.filter(_idle(), pk=pk).exists():
             return ""
         before = workflow.status
         engine.settle(workflow)
         return f"settled: {before} > {workflow.status}"
-
-
-def _close_impossible(workflow: Workflow) -> str:
-    """Only rows from outside (a dump loaded without its constraints) get here."""
-    before = Status(workflow.status)
-    with acting(Actor("repair", "sweep")):
-        attempts = StepAttempt.objects.filter(step__workflow=workflow, status__in=OPEN)
-        for status, pks in _by_status(attempts).items():
-            transition_all(StepAttempt, pks, status, S.FAILED, reason=Reason.STUCK)
-        steps = Step.objects.filter(workflow=workflow, status__in=(S.RUNNING, S.WAITING))
-        for status, pks in _by_status(steps).items():
-            transition_all(Step, pks, status, S.FAILED, reason=Reason.STUCK)
-        if before != S.FAILED:
-            transition(
-                workflow,
-                before,
-                S.FAILED,
-                reason=Reason.STUCK,
-                started_at=workflow.started_at or workflow.created_at,
-            )
-        Step.objects.filter(workflow=workflow).exclude(workflow_phase="closed").update(
-            workflow_phase="closed"
-        )
-    return f"repaired: {before} > failed"
-
-
-def _by_status(rows: QuerySet[Any]) -> dict[Status, list[int]]:
-    found: dict[Status, list[int]] = {}
-    for pk, status in rows.values_list("pk", "status"):
-        found.setdefault(Status(status), []).append(pk)
-    return found
 
 
 def explain_run(pk: int) -> list[str] | None:
@@ -331,6 +272,7 @@ SWEPT = sweep.Target(
     explain=explain_run,
     explain_more={"step": explain_step, "attempt": explain_attempt},
     hand_over=runner.hand_over,
+    impossible=imported.impossible,
 )
 
 

@@ -46,8 +46,10 @@ def everything() -> dict[str, list]:
 def test_a_pass_prints_each_row_what_was_found_and_what_was_done(lost):
     said = sweep()
     attempt = attempts_of(lost, "one")[0]
-    assert f"workflow attempt {attempt.pk}: lost, held by {WORKER}, last sign of life 20" in said
-    assert "-> ended as lost" in said
+    assert f"workflow {lost.pk}, attempt {attempt.pk}: lost, held by {WORKER}, last sign of life 20" in said
+    assert (
+        " UTC (120 s ago). The worker that ran this step disappeared. -> ended as lost; a new attempt" in said
+    )
     assert said.endswith("1 found.\n")
     assert [a.status for a in attempts_of(lost, "one")] == ["failed", "pending"]
 
@@ -83,7 +85,9 @@ def test_a_dry_run_after_an_outage_changes_nothing_either(lost):
 def test_json_is_one_object_per_line_and_nothing_else(lost):
     lines = [json.loads(line) for line in sweep("--json", "--dry-run").splitlines()]
     assert [line["found"] for line in lines] == ["lost"]
-    assert set(lines[0]) == {"target", "row", "found", "done", "worker", "last_sign"}
+    assert set(lines[0]) == {"target", "run", "row", "found", "done", "worker", "last_sign", "said"}
+    assert lines[0]["run"] == lost.pk
+    assert lines[0]["said"].partition(" UTC (")[0] in sweep("--dry-run")
     assert lines[0]["worker"] == WORKER
 
 
@@ -103,7 +107,7 @@ def test_older_than_leaves_runs_alone_that_stand_still_for_less(lost):
 
     StepAttempt.objects.filter(step__workflow=lost).delete()
     assert sweep("--older-than", "300", "--dry-run") == "0 found, nothing changed.\n"
-    assert f"workflow {lost.pk}: active with nothing at work -> would settle it" in sweep("--dry-run")
+    assert f"workflow {lost.pk}: active with nothing at work, last sign of life 20" in sweep("--dry-run")
 
 
 @pytest.mark.parametrize("word", ["-1", "nan", "inf", "soon"])

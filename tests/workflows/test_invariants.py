@@ -112,6 +112,15 @@ def test_active_workflow_without_start_time_is_refused():
     assert "workflow_started" in refused("UPDATE workflows_workflow SET status = 'running' WHERE id = %s", pk)
 
 
+@pytest.mark.parametrize("status", ["running", "paused", "completed", "failed"])
+def test_run_that_is_active_or_done_cannot_be_without_its_start(db, status):
+    why = refused(
+        "UPDATE workflows_workflow SET started_at = NULL WHERE id = %s",
+        workflow_row(status).pk,
+    )
+    assert "workflow_started" in why
+
+
 # 2. One open attempt for a step and branch.
 
 
@@ -243,6 +252,21 @@ def test_step_cannot_be_opened_below_a_completed_workflow():
     )
     sql("SELECT set_config('nyxcore.actor', 'person:ada', true)")
     why = refused("UPDATE workflows_step SET status = 'pending', finished_at = NULL WHERE id = %s", pk)
+    assert "step_of_completed_is_done" in why
+
+
+def test_last_step_of_a_completed_workflow_cannot_be_pending_whoever_repairs():
+    workflow = workflow_row()
+    pk = step_row(workflow, status="completed").pk
+    sql(
+        "UPDATE workflows_workflow SET status = 'completed', finished_at = clock_timestamp() WHERE id = %s",
+        workflow.pk,
+    )
+    sql("SELECT set_config('nyxcore.actor', 'repair:dba', true)")
+    why = refused(
+        "UPDATE workflows_step SET status = 'pending', started_at = NULL, finished_at = NULL WHERE id = %s",
+        pk,
+    )
     assert "step_of_completed_is_done" in why
 
 

@@ -13,7 +13,7 @@ from nyxcore.calls import CALLS
 from nyxcore.dbtime import ago, later
 from nyxcore.llm.base import Stopped, StopSignal
 from nyxcore.models import AuditEntry, SweepState
-from nyxcore.states import Status
+from nyxcore.states import Actor, Status, acting, transition
 from tests.factories import attempts_of, make_user, make_workflow, step_of
 from tests.workflows.engine_helpers import WORKER, claim, fail, finish, run_all, silence, statuses
 from workflows import engine, hotpath, runner, services
@@ -720,6 +720,33 @@ def test_all_leases_expired_at_once_after_an_outage_waits_one_lease():
     assert [a.reason for a in attempts_of(second, "one")] == ["lost", ""]
 
 
+def test_a_second_outage_right_after_the_first_is_guarded_too():
+    """The guard of the first one has passed by then; nobody could renew in the moment between them."""
+    workflow = make_workflow(start=True)
+    silence(claim(), 100)
+    SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(300), "guard_until": None})
+    sweep.run_pass()
+    SweepState.objects.update(
+        last_pass=ago(100), guard_until=ago(97)
+    )  # what it wrote, a hundred seconds later
+    assert [line.done for line in sweep.run_pass()] == ["left alone: the guard after an outage holds"]
+    assert statuses(workflow)["one"] == "running"
+
+
+def test_a_guard_is_raised_once_for_a_gap_when_only_pages_look():
+    """Else a run that nothing but its page repairs would never be judged."""
+    from workflows.recovery import repair_run
+
+    workflow = make_workflow(start=True)
+    silence(claim(), 100)
+    SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(300), "guard_until": None})
+    repair_run(workflow.pk)
+    assert len(attempts_of(workflow, "one")) == 1
+    SweepState.objects.update(guard_until=ago(0))
+    repair_run(workflow.pk)
+    assert [a.reason for a in attempts_of(workflow, "one")] == ["lost", ""]
+
+
 def test_two_sweeps_at_once_do_everything_once():
     workflows = [make_workflow(start=True) for _ in range(5)]
     for attempt in [claim() for _ in workflows]:
@@ -810,6 +837,18 @@ def test_page_repair_ends_a_dead_step_without_any_other_sweep():
     SweepState.objects.update(last_pass=ago(5), guard_until=None)
     repair_run(workflow.pk)
     assert [a.reason for a in attempts_of(workflow, "one")] == ["lost", ""]
+
+
+def test_page_repair_ends_what_no_rule_allows():
+    """An attempt below a step that does not know of it: no constraint can refuse that."""
+    from workflows.recovery import repair_run
+
+    workflow = make_workflow(start=True)
+    claim()
+    with acting(Actor("repair", "dba")):
+        transition(step_of(workflow, "one"), Status.RUNNING, Status.FAILED, reason="internal")
+    repair_run(workflow.pk)
+    assert (statuses(workflow)[""], attempts_of(workflow, "one")[0].reason) == ("failed", "stuck")
 
 
 def test_start_of_a_new_workflow_sweeps_its_owners_rows_only():

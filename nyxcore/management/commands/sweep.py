@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *, dry_run: bool, older_than: float, **options: Any) -> None:
         found = sweep.run_pass(dry_run=dry_run, scope=sweep.Scope(older_than=older_than))
         for line in found:
-            self.stdout.write(_as_json(line) if options["json"] else _as_text(line))
+            self.stdout.write(_as_json(line) if options["json"] else line.said)
         if not options["json"]:
             self.stdout.write(f"{len(found)} found{', nothing changed' if dry_run else ''}.")
         pulse.drain()
@@ -47,20 +47,7 @@ def _seconds(word: str) -> float:
 
 
 def _as_json(line: sweep.Found) -> str:
-    return json.dumps(
-        {
-            "target": line.target,
-            "row": line.row,
-            "found": line.found,
-            "done": line.done,
-            "worker": line.worker,
-            "last_sign": line.last_sign.isoformat() if line.last_sign else None,
-        }
-    )
-
-
-def _as_text(line: sweep.Found) -> str:
-    held = f", held by {line.worker}" if line.worker else ""
-    sign = f", last sign of life {line.last_sign:%Y-%m-%d %H:%M:%S}" if line.last_sign else ""
-    row = line.row if line.row.startswith(f"{line.target} ") else f"{line.target} {line.row}"
-    return f"{row}: {line.found}{held}{sign} -> {line.done}"
+    fields = {
+        name: getattr(line, name) for name in ("target", "run", "row", "found", "done", "worker", "said")
+    }
+    return json.dumps({**fields, "last_sign": line.last_sign.isoformat() if line.last_sign else None})
