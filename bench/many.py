@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
@@ -15,7 +16,7 @@ from bench import rows
 from nyxcore import sweep, workers
 from nyxcore.dbtime import ago
 from nyxcore.models import SweepState
-from workflows import recovery, runner
+from workflows import recovery, runner, thinning
 from workflows.models import StepAttempt, Workflow
 
 STALE = 1_000
@@ -49,7 +50,20 @@ def measure(owners: list[Any], rounds: int) -> list[str]:
         _row("workers", _times(workers.overview, rounds)),
         _row("a pass that finds nothing", _times(_idle_pass, 5)),
     ]
-    return told + _sweep(owners[0], rounds)
+    return told + _sweep(owners[0], rounds) + [_thinning()]
+
+
+def _thinning() -> str:
+    """Thin all ended runs."""
+    start = time.perf_counter()
+    batches = list(thinning.thin(7))
+    took = time.perf_counter() - start
+    seconds = sorted(1000 * batch.seconds for batch in batches)
+    return (
+        f"  thin {sum(batch.attempts for batch in batches):,} attempts: {took:.0f} s in {len(batches):,} statements of"
+        f" {statistics.median(seconds):.0f} ms, 99th of 100 {seconds[int(len(seconds) * 0.99)]:.0f} ms,"
+        f" longest {seconds[-1]:.0f} ms (goal: none over 100 ms)"
+    )
 
 
 def _sweep(owner: Any, rounds: int) -> list[str]:
@@ -67,11 +81,16 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
             locks.append(_ms(lambda: recovery.engine.lock_all_free(pks)))
             marks.append(_ms(lambda: _mark(stale)))
             transaction.set_rollback(True)
+    with connection.cursor() as cursor:  # a server that has just begun is guarded for a lease
+        cursor.execute(
+            "SELECT pg_sleep(greatest(0, %s - extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())))",
+            [settings.NYXCORE_LEASE + 1],
+        )
     SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(9), "guard_until": None})
-    start = time.perf_counter()
+    start, own = time.perf_counter(), time.process_time()
     lines = sweep.run_pass(force=True)
-    took = time.perf_counter() - start
-    lost = sum(line.done == "ended as lost" for line in lines)
+    took, own = time.perf_counter() - start, time.process_time() - own
+    lost = sum(line.done.startswith("ended as lost") for line in lines)
     active = Workflow.objects.filter(pk__in=pks, status="running").count()
     assert (lost, active) == (STALE, STALE), (lost, active)
     return [
@@ -79,7 +98,8 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
         _row(f"find {STALE:,} stale: whole rows", found),
         _row(f"lock their {STALE:,} runs", locks),
         _row(f"mark {STALE:,} in one statement", marks, "<= 50 ms with the find"),
-        f"  the pass that ends and settles all of them, a hundred runs locked at a time: {took:.2f} s (goal <= 5 s)",
+        f"  the pass that ends and settles all of them, a hundred runs locked at a time: {took:.2f} s,"
+        f" {own:.2f} s of it in Python (goal <= 5 s)",
     ]
 
 

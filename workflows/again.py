@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Max, Q
+from django.db import connection
 
 from nyxcore.states import SWEEP, Reason, Status, current_actor
 from workflows.models import Cause, Step, StepAttempt
@@ -57,9 +57,17 @@ def cause(step: Step, before: StepAttempt | None, *, rerun: bool = False) -> str
     return Cause.BACKOFF if before.status == S.FAILED else Cause.RERUN
 
 
+_TRIES = """
+SELECT count(*) FROM workflows_stepattempt
+ WHERE step_id = %(step)s AND branch = '' AND cause = %(cause)s AND number > coalesce(
+       (SELECT max(number) FROM workflows_stepattempt WHERE step_id = %(step)s AND branch = ''
+           AND (cause = ANY(%(person)s) OR caused_by_id IS NOT NULL)), 0)
+"""
+
+
 def tries(step: Step, cause: str) -> int:
     """How many attempts of that cause a step has had since the last one that a person caused."""
-    attempts = StepAttempt.objects.filter(step=step, branch="")
-    by_person = attempts.filter(Q(cause__in=PERSON_CAUSES) | Q(caused_by__isnull=False))
-    last = by_person.aggregate(last=Max("number"))["last"] or 0
-    return attempts.filter(cause=cause, number__gt=last).count()
+    with connection.cursor() as cursor:
+        person = [str(known) for known in PERSON_CAUSES]
+        cursor.execute(_TRIES, {"step": step.pk, "cause": str(cause), "person": person})
+        return int(cursor.fetchone()[0])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from django.db import connection
 
 AT_MOST, AT_LEAST = 5_000, 10  # attempts looked at in one statement
-SLOW = 0.05  # s; a statement beyond that makes the next one smaller, long before 0.1 s
+SLOW = 0.03  # s; a statement beyond that makes the next one smaller, long before 0.1 s
 
 _UPTO = "SELECT max(id) FROM (SELECT id FROM workflows_stepattempt WHERE id > %s ORDER BY id LIMIT %s) few"
 
@@ -75,7 +75,10 @@ def thin(days: int, *, batch: int = 1_000, dry_run: bool = False) -> Iterator[Ba
         took = time.monotonic() - begun
         yield Batch(attempts, int(freed), upto, took)
         after = upto
-        batch = max(AT_LEAST, batch // 2) if took > SLOW else min(AT_MOST, batch + batch // 4 + 1)
+        if took > SLOW:
+            batch = max(AT_LEAST, batch // 2)
+        elif took < SLOW / 2:
+            batch = min(AT_MOST, batch + batch // 4 + 1)
 
 
 def _upto(after: int, batch: int) -> int | None:
