@@ -84,6 +84,7 @@ INSTALLED_APPS = [
     "template_partials",
     "nyxcore",
     "workflows",
+    "analysis",
 ]
 
 MIDDLEWARE = [
