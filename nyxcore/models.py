@@ -178,7 +178,7 @@ def answer_constraint(name: str, kinds: models.Q) -> models.CheckConstraint:
 def history_triggers(table: str, noun: str, *same: str) -> list[pgtrigger.Trigger]:
     """Attempts are numbered without gaps among those that are alike in the columns `same`, and stay as they were."""
     new, old = (" AND ".join(f"{name} = {row}.{name}" for name in same) for row in ("NEW", "OLD"))
-    what = [*same, "number", "kind"]
+    own, what = same[0], [*same, "number", "kind"]
     new_row, old_row = (", ".join(f"{row}.{name}" for name in what) for row in ("NEW", "OLD"))
     return [
         pgtrigger.Trigger(
@@ -190,7 +190,7 @@ def history_triggers(table: str, noun: str, *same: str) -> list[pgtrigger.Trigge
                     SELECT coalesce(max(number), 0) INTO last FROM {table}
                      WHERE {new};
                     IF NEW.number <> last + 1 THEN
-                        RAISE EXCEPTION 'attempt % of {noun} % would leave a gap after %', NEW.number, NEW.{same[0]}, last
+                        RAISE EXCEPTION 'attempt % of {noun} % would leave a gap after %', NEW.number, NEW.{own}, last
                             USING ERRCODE = 'check_violation';
                     END IF;
                     RETURN NEW;
@@ -218,7 +218,7 @@ def history_triggers(table: str, noun: str, *same: str) -> list[pgtrigger.Trigge
             func=f"""
                     IF EXISTS (SELECT FROM {table} WHERE {old}
                                 HAVING max(number) > count(*)) THEN
-                        RAISE EXCEPTION 'attempt % of {noun} % cannot go alone: later ones stay', OLD.number, OLD.{same[0]}
+                        RAISE EXCEPTION 'attempt % of {noun} % cannot go alone: later ones stay', OLD.number, OLD.{own}
                             USING ERRCODE = 'check_violation';
                     END IF;
                     RETURN NULL;
