@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from nyxcore.states import Status
 
 if TYPE_CHECKING:
-    from analysis.models import AnalysisRun  # noqa: F401
+    from analysis.models import AnalysisRun, Finding  # noqa: F401
 
 S = Status
 ACTIVE = (S.SCANNING, S.ANALYZING, S.GENERATING, S.WAITING, S.PAUSED)
@@ -75,12 +75,12 @@ class RunQuerySet(OfOwnerQuerySet["AnalysisRun"]):
         )
 
 
-class FindingQuerySet(OwnedQuerySet[M]):
-    def kept(self) -> FindingQuerySet[M]:
+class FindingQuerySet(OwnedQuerySet["Finding"]):
+    def kept(self) -> FindingQuerySet:
         """Without those that another finding of the run stands for."""
         return self.filter(kept_as=None)
 
-    def with_state(self) -> FindingQuerySet[M]:
+    def with_state(self) -> FindingQuerySet:
         """Adds verdict_word ("" without a second look) and change_state ("" before it is compared)."""
         changes = apps.get_model("analysis", "FindingChange").objects.filter(finding=OuterRef("pk"))
         return self.annotate(
@@ -88,10 +88,10 @@ class FindingQuerySet(OwnedQuerySet[M]):
             change_state=Coalesce(Subquery(changes.values("state")[:1]), Value("")),
         )
 
-    def credible(self) -> FindingQuerySet[M]:
+    def credible(self) -> FindingQuerySet:
         """Without those that the second look refuted."""
         return self.exclude(verdict__verdict="refuted")
 
-    def at_least(self, severity: str) -> FindingQuerySet[M]:
+    def at_least(self, severity: str) -> FindingQuerySet:
         """Of this severity or a worse one."""
         return self.filter(severity__in=SEVERITIES[: SEVERITIES.index(severity) + 1])

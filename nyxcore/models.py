@@ -175,8 +175,11 @@ def answer_constraint(name: str, kinds: models.Q) -> models.CheckConstraint:
     return models.CheckConstraint(name=name, condition=~kinds | models.Q(stop_reason__in=GOOD_STOP_REASONS))
 
 
-def history_triggers(table: str, noun: str, *same: str) -> list[pgtrigger.Trigger]:
-    """Attempts are numbered without gaps among those that are alike in the columns `same`, and stay as they were."""
+def history_triggers(table: str, noun: str, *same: str, also: str = "") -> list[pgtrigger.Trigger]:
+    """Attempts are numbered without gaps among those that are alike in the columns `same`, and stay as they were.
+
+    `also` is SQL that a new row goes through.
+    """
     new, old = (" AND ".join(f"{name} = {row}.{name}" for name in same) for row in ("NEW", "OLD"))
     own, what = same[0], [*same, "number", "kind"]
     new_row, old_row = (", ".join(f"{row}.{name}" for name in what) for row in ("NEW", "OLD"))
@@ -192,7 +195,7 @@ def history_triggers(table: str, noun: str, *same: str) -> list[pgtrigger.Trigge
                     IF NEW.number <> last + 1 THEN
                         RAISE EXCEPTION 'attempt % of {noun} % would leave a gap after %', NEW.number, NEW.{own}, last
                             USING ERRCODE = 'check_violation';
-                    END IF;
+                    END IF;{also}
                     RETURN NEW;
                 """,
         ),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Max, Q
-
+from nyxcore import attempts
 from nyxcore.states import SWEEP, Reason, Status, current_actor
 from workflows.models import Cause, Step, StepAttempt
 
 S = Status
-PERSON_CAUSES = (Cause.START, Cause.RETRY, Cause.RERUN, Cause.EDIT)
 # Failures that the same request would meet again.
 OF_THE_REQUEST = (Reason.PROMPT, Reason.BAD_REQUEST, Reason.REFUSED)
 
@@ -59,7 +57,4 @@ def cause(step: Step, before: StepAttempt | None, *, rerun: bool = False) -> str
 
 def tries(step: Step, cause: str) -> int:
     """How many attempts of that cause a step has had since the last one that a person caused."""
-    attempts = StepAttempt.objects.filter(step=step, branch="")
-    by_person = attempts.filter(Q(cause__in=PERSON_CAUSES) | Q(caused_by__isnull=False))
-    last = by_person.aggregate(last=Max("number"))["last"] or 0
-    return attempts.filter(cause=cause, number__gt=last).count()
+    return attempts.tries(StepAttempt.objects.filter(step=step, branch=""), cause)

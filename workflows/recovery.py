@@ -9,10 +9,10 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from nyxcore import sweep
+from nyxcore import attempts, sweep
 from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
-from nyxcore.pulse import ring, tell_to_stop
+from nyxcore.pulse import tell_to_stop
 from nyxcore.states import SWEEP, Actor, Reason, Status, acting, transition, transition_all
 from workflows import engine, requests, runner
 from workflows.decide import DONE
@@ -28,14 +28,7 @@ OPEN = (S.PENDING, S.RUNNING, S.WAITING)
 
 def redeliver(pks: list[int]) -> str:
     """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
-    due = StepAttempt.objects.filter(pk__in=pks, status=S.PENDING, due_at__lt=ago(0))
-    rung = []
-    for pk, waited in due.annotate(waited=since("queued_at")).values_list("pk", "waited"):
-        pause = min(max(waited, engine.RING_AFTER), engine.RING_AT_MOST)
-        if due.filter(pk=pk).update(due_at=later(pause)):
-            rung.append(pk)
-    ring(len(rung))
-    return "rung"
+    return attempts.redeliver(StepAttempt, pks)
 
 
 def expire(pk: int, reason: Reason) -> str:
@@ -55,10 +48,8 @@ def _verdict(attempt: Any) -> tuple[Result, str]:
     if attempt.stop_reason:  # the answer was stored, only its consequences are missing
         return requests.result_from_row(attempt), "finished from the stored answer"
     reason = sweep.verdict(attempt)
-    sign = attempt.heartbeat_at or attempt.started_at
-    error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
     requests.estimate_cost(attempt)
-    return Result(S.FAILED, reason, error=error), f"ended as {reason}"
+    return Result(S.FAILED, reason, error=attempts.last_sign(attempt)), f"ended as {reason}"
 
 
 def _expire(pk: int, judge: Callable[[Any], tuple[Result, str]]) -> str:
@@ -79,10 +70,7 @@ def _expire(pk: int, judge: Callable[[Any], tuple[Result, str]]) -> str:
 
 def _judge(pk: int, status: Status, *, lock: bool = False) -> Any:
     """The attempt if it is still overdue, read afresh."""
-    rows = StepAttempt.objects.filter(sweep.overdue_condition(sweep.Scope()), pk=pk, status=status)
-    if lock:
-        rows = rows.select_for_update(of=("self",))
-    return sweep.judged(rows).defer(None).select_related("step").first()
+    return attempts.overdue(StepAttempt, pk, status, "step", lock=lock)
 
 
 def _seconds_since(pk: int, column: str) -> float:
@@ -191,11 +179,11 @@ def _close_impossible(workflow: Workflow) -> str:
     """Only rows from outside (a dump loaded without its constraints) get here."""
     before = Status(workflow.status)
     with acting(Actor("repair", "sweep")):
-        attempts = StepAttempt.objects.filter(step__workflow=workflow, status__in=OPEN)
-        for status, pks in _by_status(attempts).items():
+        open_ = StepAttempt.objects.filter(step__workflow=workflow, status__in=OPEN)
+        for status, pks in attempts.by_status(open_).items():
             transition_all(StepAttempt, pks, status, S.FAILED, reason=Reason.STUCK)
         steps = Step.objects.filter(workflow=workflow, status__in=(S.RUNNING, S.WAITING))
-        for status, pks in _by_status(steps).items():
+        for status, pks in attempts.by_status(steps).items():
             transition_all(Step, pks, status, S.FAILED, reason=Reason.STUCK)
         if before != S.FAILED:
             transition(
@@ -209,13 +197,6 @@ def _close_impossible(workflow: Workflow) -> str:
             workflow_phase="closed"
         )
     return f"repaired: {before} > failed"
-
-
-def _by_status(rows: QuerySet[Any]) -> dict[Status, list[int]]:
-    found: dict[Status, list[int]] = {}
-    for pk, status in rows.values_list("pk", "status"):
-        found.setdefault(Status(status), []).append(pk)
-    return found
 
 
 def explain_run(pk: int) -> list[str] | None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from nyxcore import events
-from nyxcore.calls import CALLS, Call, storable
-from nyxcore.llm.base import LLMError, Stopped, StopSignal
+from nyxcore.attempts import failure, internal, store_request
+from nyxcore.attempts import with_contact as with_contact
+from nyxcore.calls import CALLS, Call, place, storable
+from nyxcore.llm.base import LLMError, Stopped
 from nyxcore.models import Hint
 from nyxcore.states import Reason, Status
 from workflows import engine, hotpath, requests
@@ -27,7 +26,6 @@ from workflows.work import Job, Result
 log = logging.getLogger(__name__)
 S = Status
 TABLE = StepAttempt._meta.db_table
-T = TypeVar("T")
 
 # Fair: the owner with the fewest running attempts first, then the oldest. SKIP LOCKED: two claims never meet.
 CLAIM = """
@@ -116,7 +114,7 @@ def run_job(job: Job, worker: str) -> Job | None:
             return _keep(job, result, worker)
         except Exception as error:
             log.exception("stepattempt %s: its result cannot be written", job.attempt)
-            return _keep(job, _internal(error, call), worker)
+            return _keep(job, internal(error, call.text()), worker)
 
 
 def _keep(job: Job, result: Result, worker: str) -> Job | None:
@@ -143,7 +141,9 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
     request: dict[str, Any] = {}
     try:
         request = with_contact(lambda: requests.build_for(job))
-        if KINDS[job.kind].paid and not with_contact(lambda: _store_request(job, request, worker)):
+        if KINDS[job.kind].paid and not with_contact(
+            lambda: store_request(StepAttempt, job.attempt, worker, request)
+        ):
             return None
         outcome = _run(job, request, call)
         return _result(job, request, outcome)
@@ -151,30 +151,10 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
         return _stopped(job, request, call, worker, error)
     except LLMError as error:
         facts = requests.facts_of_error(error, request, error.partial or call.text())
-        return Result(
-            S.FAILED,
-            error.reason,
-            error.message,
-            facts=facts,
-            retryable=error.retryable,
-            retry_after=error.retry_after,
-        )
+        return failure(error, facts)
     except Exception as error:  # the outermost handler: a step must never stay running
         log.exception("stepattempt %s: %s", job.attempt, type(error).__name__)
-        return _internal(error, call)
-
-
-def _internal(error: Exception, call: Call) -> Result:
-    """A mistake of ours ends the step; the text so far is kept."""
-    detail = "".join(traceback.format_exception_only(error)).strip()
-    facts = {"output": call.text()} if call.text() else {}
-    return Result(S.FAILED, Reason.INTERNAL, error=storable(detail)[:4000], facts=facts)
-
-
-def _store_request(job: Job, request: dict[str, Any], worker: str) -> bool:
-    """Keep the prompt with the attempt before anything is sent; False when it is not ours any more."""
-    held = StepAttempt.objects.filter(pk=job.attempt, status=S.RUNNING, worker=worker)
-    return bool(held.update(request=request))
+        return internal(error, call.text())
 
 
 def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
@@ -192,23 +172,8 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
     if not kind.paid:
         return kind.run(step_input)
     connection.close()
-    with _place(step_input.stop):
+    with place(step_input.stop):
         return kind.run(step_input)
-
-
-_places = threading.BoundedSemaphore(settings.NYXCORE_PROVIDER_PARALLEL)
-
-
-@contextmanager
-def _place(stop: StopSignal) -> Iterator[None]:
-    """One of NYXCORE_PROVIDER_PARALLEL calls of this process; a stop ends the wait too."""
-    while not _places.acquire(timeout=0.5):
-        if stop.is_set():
-            raise Stopped("The step was stopped before its call began.", reason=stop.cause)
-    try:
-        yield
-    finally:
-        _places.release()
 
 
 def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
@@ -245,20 +210,3 @@ def hand_over(pk: int, worker: str) -> None:
     attempt = StepAttempt.objects.select_related("step__workflow").get(pk=pk)
     requests.estimate_cost(attempt)
     engine.finish(attempt, Result(S.CANCELLED, Reason.HANDOVER), worker, claim=False)
-
-
-def with_contact(action: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-    """Do `action`, again and again while PostgreSQL is away; a paid answer waits in memory for the first contact.
-
-    The connection may break after the change and before the reply. Give `again` where repeating would do it twice.
-    """
-    pause = 0.2
-    while True:
-        try:
-            return action()
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            action = again or action
-            log.warning("no contact to PostgreSQL (%s); trying again in %.1f s", str(error).strip(), pause)
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
