@@ -158,9 +158,9 @@ def _members(file: IO[bytes], counter: Counter) -> Iterator[Member]:
         _count_entries(file, counter.limits)
         yield from _zip_members(file, counter)
     elif magic[:2] == b"\x1f\x8b":
-        yield from _tar_members(Counted(gzip.GzipFile(fileobj=file), counter))
+        yield from _tar_members(Counted(gzip.GzipFile(fileobj=file), counter))  # type: ignore[arg-type]
     elif magic[:3] == b"BZh":
-        yield from _tar_members(Counted(bz2.BZ2File(file), counter))  # type: ignore[arg-type]
+        yield from _tar_members(Counted(bz2.BZ2File(file), counter))
     else:
         yield from _tar_members(Counted(file, counter))
 
@@ -367,7 +367,7 @@ def _asked(git: Git, bare: Path, paths: Mapping[bytes, int]) -> dict[bytes, str]
     there = Git(git.folder, git.stop, {"GIT_WORK_TREE": str(bare)}, git.options)
     arguments = ["-C", str(bare), "check-ignore", "--no-index", "--verbose", "-z", "--stdin"]
     try:
-        said = there.run(*arguments, stdin=b"".join(path + b"\0" for path in sorted(paths)))
+        said = there.run(*arguments, stdin=b"".join(b"./%s\0" % path for path in sorted(paths)))
     except GitFailed as error:
         if error.code != 1:  # 1: nothing is ignored
             raise
@@ -375,7 +375,7 @@ def _asked(git: Git, bare: Path, paths: Mapping[bytes, int]) -> dict[bytes, str]
     fields = said.split(b"\0")
     rules = zip(fields[0::4], fields[2::4], fields[3::4], strict=False)
     return {
-        path: f"{os.fsdecode(file)}: {os.fsdecode(pattern)}"
+        path.removeprefix(b"./"): f"{os.fsdecode(file)}: {os.fsdecode(pattern)}"
         for file, pattern, path in rules
         if not pattern.startswith(b"!")
     }

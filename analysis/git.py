@@ -118,7 +118,7 @@ class Git:
     def _argv(self, arguments: Sequence[str]) -> list[str]:
         chosen = OPTIONS | {f"protocol.{name}.allow": "always" for name in self.protocols} | self.options
         settings = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
-        return ["git", "--no-replace-objects", "--literal-pathspecs", *settings, *arguments]
+        return ["git", "--no-replace-objects", *settings, *arguments]
 
     def _environment(self) -> dict[str, str]:
         """Only what is named here: no proxy, no SSH agent, no GIT_ variable of ours reaches git."""
