@@ -335,6 +335,8 @@ class TrackedState(models.TextChoices):
     NEW = "new", "New"
     UNCHANGED = "unchanged", "Unchanged"
     MOVED = "moved", "Moved"
+    CHANGED = "changed", "Code changed"
+    MISSED = "missed", "Not found this time"
     GONE = "gone", "Gone"
     REOPENED = "reopened", "Reopened"
     NOT_CHECKED = "not_checked", "Not checked"

@@ -68,6 +68,7 @@ class Reason(TextChoices):
     WAITING = "waiting", "A step waits for a person's decision."
     CONFIRM = "confirm", "Coverage and estimate wait for somebody's confirmation."
     SOURCE = "source", "The source could not be read."
+    BAD_ANSWER = "bad_answer", "The answer does not have the form that was asked for."
     SPLIT = "split", "The answer reached its limit, so this part was cut in two."
     GAPS = "gaps", "The analysis is complete but for the gaps that it lists."
     USER = "user", "A person decided this."
@@ -94,6 +95,7 @@ NEXT_ACTION: dict[str, str] = {
     Reason.WAITING: "Open the step that needs you and decide.",
     Reason.CONFIRM: "Look at what is read and what it may cost, then confirm or exclude folders.",
     Reason.SOURCE: "Check the address, the branch and the folder, then resume.",
+    Reason.BAD_ANSWER: "Retry, or choose another model.",
     Reason.SPLIT: "Nothing to do; both halves are looked at.",
     Reason.GAPS: "Retry the gaps, or use the findings as they are.",
     Reason.USER: "Resume when you want to go on.",
