@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nyxcore.llm.answer import Answer, count
-from nyxcore.llm.base import ListedModel, Request, Usage
+from nyxcore.llm.base import ListedModel, Request, Usage, vendor_schema
 from nyxcore.llm.faults import Fault, retry_after
 from nyxcore.llm.models import ModelInfo
 from nyxcore.llm.streaming import StreamingProvider
@@ -54,7 +54,7 @@ class AnthropicProvider(StreamingProvider):
         if request.effort and (info is None or request.effort in info.efforts):
             output["effort"] = request.effort
         if request.schema is not None:
-            schema = self._sdk().transform_schema(request.schema)
+            schema = self._sdk().transform_schema(vendor_schema(request.schema))
             output["format"] = {"type": "json_schema", "schema": schema}
         if output:
             body["output_config"] = output

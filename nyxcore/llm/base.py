@@ -15,6 +15,9 @@ GOOD_STOPS = frozenset({"end_turn", "stop_sequence"})
 CUT_STOPS = {"max_tokens": "cut_off:max_tokens", "model_context_window_exceeded": "cut_off:context"}
 
 
+PRACTICE_KEY = "x-practice"  # in a schema: what the practice model fills in; see samples.py
+
+
 @dataclass(frozen=True)
 class Message:
     role: Literal["user", "assistant"]
@@ -41,6 +44,25 @@ class Request:
             raise ValueError("A request must end with a user message.")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}.")
+
+
+def vendor_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` as it leaves for a vendor: without the words that only the practice model reads."""
+    return {
+        key: _stripped(value, named=key in ("properties", "$defs", "definitions"))
+        for key, value in schema.items()
+        if key != PRACTICE_KEY
+    }
+
+
+def _stripped(value: Any, *, named: bool) -> Any:
+    if isinstance(value, list):
+        return [_stripped(part, named=False) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if named:  # the keys are names of properties and not words of the schema
+        return {name: _stripped(part, named=False) for name, part in value.items()}
+    return vendor_schema(value)
 
 
 @dataclass(frozen=True)

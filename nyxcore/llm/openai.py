@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from nyxcore.llm.answer import Answer, count
-from nyxcore.llm.base import ListedModel, Request, Usage
+from nyxcore.llm.base import ListedModel, Request, Usage, vendor_schema
 from nyxcore.llm.faults import Fault, retry_after
 from nyxcore.llm.models import ModelInfo
 from nyxcore.llm.streaming import StreamingProvider
@@ -66,7 +66,7 @@ class OpenAIProvider(StreamingProvider):
             body["reasoning_effort"] = request.effort
         if request.schema is not None:
             # Not "strict": that mode asks that every property be required, which our schemas do not promise.
-            format_ = {"name": "answer", "schema": request.schema}
+            format_ = {"name": "answer", "schema": vendor_schema(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": format_}
         return body
 

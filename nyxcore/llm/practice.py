@@ -111,7 +111,8 @@ def answer_to(request: Request) -> str:
     """Return the whole answer, or what is missing of it after the assistant's part in the request."""
     rng = random.Random(_digest(request))
     if request.schema is not None:
-        return json.dumps(samples.sample(request.schema, rng), indent=2)
+        prompt = "\n".join(message.content for message in request.messages)
+        return json.dumps(samples.sample(request.schema, rng, samples.quotes_in(prompt)), indent=2)
     whole = _write(request.system, request.messages[0].content, rng)
     begun = "".join(message.content for message in request.messages if message.role == "assistant")
     at = whole.find(begun[-200:]) if begun else -1

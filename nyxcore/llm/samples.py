@@ -1,11 +1,19 @@
-"""A value that fits a JSON schema: what the practice model answers where a schema is given."""
+"""A value that fits a JSON schema: what the practice model answers where a schema is given.
+
+A schema may say with `x-practice` what a part of it stands for, so that a practice run shows something true: `quote`,
+`path` and `line` are taken from numbered lines in the prompt ("  42| code" below a line that names the file), `title`
+and `text` are words that say where they come from, `none` is an empty list. No vendor ever sees the word.
+"""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from nyxcore.llm.base import PRACTICE_KEY
 
 PRACTICE = "practice answer, no language model"
 # Tried in turn where a string has a pattern; the first that fits is used.
@@ -33,23 +41,59 @@ FORMATS = {
 DEEP = 4  # below this, optional things are left out
 TOO_DEEP = 40
 
+NUMBERED = re.compile(r"^ *(\d+)\| (.*)$")
+LISTED = re.compile(r"^[-*] (\S+)")
+FILE = re.compile(r"(?:[\w@+.-]+/)*[\w@+-]*\.?[\w@+-]+\.\w+|(?:[\w@+.-]+/)+[\w@+.-]+|\b[A-Z]\w*file\b")
+TELLING = re.compile(r"\w.*\w.*\w")
+NO_CODE = ("#", "//", "/*", "*", "--", "<!--", '"""', "'''")
+MOST_QUOTES = 400
+
 Schema = Mapping[str, Any]
 
 
-def sample(schema: Schema, rng: random.Random) -> Any:
-    """Return a value for `schema`, the same for the same `rng`."""
-    return _Sampler(schema, rng).value(schema, 0)
+@dataclass(frozen=True)
+class Quote:
+    """A numbered line of the prompt; without text, only a path that the prompt lists."""
+
+    path: str
+    line: int
+    text: str
+
+
+def quotes_in(prompt: str) -> list[Quote]:
+    """The lines of code that a prompt shows with numbers, each with the file named last above it."""
+    found, listed, path = list[Quote](), list[Quote](), ""
+    for line in prompt.split("\n"):
+        code = NUMBERED.match(line)
+        if code is None:
+            named = FILE.search(line)
+            path = named[0] if named else path
+            item = LISTED.match(line)
+            if item and named:
+                listed.append(Quote(item[1], 1, ""))
+        elif path and TELLING.search(code[2]) and not code[2].lstrip().startswith(NO_CODE):
+            found.append(Quote(path, int(code[1]), code[2]))
+    return (found or listed)[:MOST_QUOTES]
+
+
+def sample(schema: Schema, rng: random.Random, quotes: Sequence[Quote] = ()) -> Any:
+    """Return a value for `schema`, the same for the same `rng`. `quotes` are what it may quote."""
+    return _Sampler(schema, rng, quotes).value(schema, 0)
 
 
 class _Sampler:
-    def __init__(self, root: Schema, rng: random.Random) -> None:
+    def __init__(self, root: Schema, rng: random.Random, quotes: Sequence[Quote]) -> None:
         self._root = root
         self._rng = rng
+        self._quotes = rng.sample(list(quotes), len(quotes))
+        self._quote = self._quotes[0] if self._quotes else Quote("", 1, PRACTICE)
 
     def value(self, schema: Schema, depth: int) -> Any:
         schema = self._resolved(schema)
         if depth > TOO_DEEP:
             raise ValueError("The schema requires itself without end.")
+        if PRACTICE_KEY in schema:
+            return self._practised(schema)
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
@@ -69,6 +113,29 @@ class _Sampler:
             case "null":
                 return None
         return _string(schema)
+
+    def _practised(self, schema: Schema) -> Any:
+        quote = self._quote
+        match schema[PRACTICE_KEY]:
+            case "none":
+                return []
+            case "quote":
+                return quote.text
+            case "path":
+                return quote.path
+            case "line":
+                return quote.line
+            case "title":
+                return _fitted(f"Practice: {quote.text.strip() or quote.path or PRACTICE}", schema)
+        return _fitted(
+            "Practice: no language model has looked at this. The place is real and was drawn by lot, to show how "
+            "an answer would look here.",
+            schema,
+        )
+
+    def _takes_quotes(self, schema: Schema) -> bool:
+        parts = [schema, *schema.get("properties", {}).values()]
+        return any(part.get(PRACTICE_KEY) in ("quote", "path") for part in parts)
 
     def _resolved(self, schema: Schema) -> Schema:
         """Follow references and merge allOf."""
@@ -114,7 +181,15 @@ class _Sampler:
             return [self.value(part, depth + 1) for part in schema["prefixItems"]]
         least = schema.get("minItems", 0)
         number = max(least, min(2, schema.get("maxItems", 2))) if depth < DEEP else least
-        return [self.value(schema.get("items", {}), depth + 1) for _ in range(number)]
+        items = self._resolved(schema.get("items", {}))
+        if not self._takes_quotes(items):
+            return [self.value(items, depth + 1) for _ in range(number)]
+        made = []
+        for quote in self._quotes[:number]:  # each quotes another place; without any, the list is empty
+            self._quote = quote
+            made.append(self.value(items, depth + 1))
+        self._quotes = self._quotes[number:] or self._quotes
+        return made
 
 
 def _number(schema: Schema, *, whole: bool) -> Any:
@@ -138,6 +213,10 @@ def _string(schema: Schema) -> str:
     text = FORMATS.get(schema.get("format", ""), PRACTICE)
     if "pattern" in schema:
         text = next((word for word in CANDIDATES if re.search(schema["pattern"], word)), text)
+    return _fitted(text, schema)
+
+
+def _fitted(text: str, schema: Schema) -> str:
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     while len(text) < least:
         text += f" {PRACTICE}"

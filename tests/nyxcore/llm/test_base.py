@@ -9,7 +9,17 @@ import threading
 import pytest
 
 from nyxcore.llm import faults
-from nyxcore.llm.base import Completion, LLMError, Message, Request, Stopped, StopSignal, Usage, classify
+from nyxcore.llm.base import (
+    Completion,
+    LLMError,
+    Message,
+    Request,
+    Stopped,
+    StopSignal,
+    Usage,
+    classify,
+    vendor_schema,
+)
 
 
 @pytest.mark.parametrize("roles", [(), ("assistant",), ("user", "assistant")])
@@ -142,3 +152,16 @@ def test_no_vendor_package_is_imported_before_it_is_needed(module):
         timeout=60,
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_words_for_the_practice_model_do_not_leave_for_a_vendor():
+    schema = {
+        "type": "object",
+        "properties": {"x-practice": {"type": "string", "x-practice": "quote"}},
+        "anyOf": [{"x-practice": "none", "type": "array", "items": {"x-practice": "path", "type": "string"}}],
+    }
+    assert vendor_schema(schema) == {
+        "type": "object",
+        "properties": {"x-practice": {"type": "string"}},
+        "anyOf": [{"type": "array", "items": {"type": "string"}}],
+    }

@@ -159,3 +159,42 @@ def test_text_of_any_language_is_welcome(ask):
     )
     done = ask.provider.complete(request, on_text=lambda text: None, stop=StopSignal())
     assert done.text.startswith(FIRST_LINE)
+
+
+QUOTING = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "path": {"type": "string", "x-practice": "path"},
+            "excerpt": {"type": "string", "x-practice": "quote"},
+            "line": {"type": "integer", "x-practice": "line"},
+            "title": {"type": "string", "maxLength": 30, "x-practice": "title"},
+            "more": {"type": "array", "items": {"type": "string"}, "x-practice": "none"},
+        },
+        "required": ["path", "excerpt", "line", "title", "more"],
+    },
+}
+SHOWN = "File: src/birds.py\n    1| import math\n    2| # a comment\n    3| distance = math.hypot(x, y)\n"
+
+
+def test_an_annotated_schema_is_answered_with_numbered_lines_of_the_prompt(ask):
+    answer = json.loads(ask(SHOWN, schema=QUOTING).text)
+    told = {(one["path"], one["line"], one["excerpt"]) for one in answer}
+    assert told == {("src/birds.py", 1, "import math"), ("src/birds.py", 3, "distance = math.hypot(x, y)")}
+
+
+def test_what_it_makes_up_beside_a_quote_says_that_it_is_practice(ask):
+    one = json.loads(ask(SHOWN, schema=QUOTING).text)[0]
+    assert one["title"].startswith("Practice: ")
+    assert len(one["title"]) <= 30
+    assert one["more"] == []
+
+
+def test_without_lines_to_quote_nothing_is_quoted(ask):
+    assert json.loads(ask("Nothing to see.", schema=QUOTING).text) == []
+
+
+def test_a_listed_path_is_taken_where_no_code_is_shown(ask):
+    schema = {"type": "array", "items": {"type": "string", "x-practice": "path"}}
+    assert json.loads(ask("- src/a.py (12)\n", schema=schema).text) == ["src/a.py"]
