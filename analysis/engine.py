@@ -11,8 +11,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max
 
+from analysis import plan
 from analysis.decide import STOPS, Batch, Decision, Line, decide
 from analysis.models import AnalysisRun, SourceFile, Unit, UnitAttempt, Upload
+from analysis.plan import model_of
 from analysis.rows import options_of
 from analysis.units import WORKS
 from analysis.units.base import Digest
@@ -162,13 +164,6 @@ class OverBudget(Exception):
     """The worst case of the next call does not fit into what is left of the budget."""
 
 
-def model_of(run: AnalysisRun, kind: str) -> str:
-    """The model that units of that kind ask."""
-    options = options_of(run)
-    chosen = (options.verify_model if kind == "verify" else "") or options.model
-    return chosen or registry.default_model()
-
-
 def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
     """Open what is ready, as far as the budget goes; False when that was nothing."""
     units: list[Unit] = []
@@ -305,8 +300,14 @@ def _follow(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Dige
     elif result.reason == Reason.BAD_ANSWER:
         _again(run, attempt, result, Cause.BACKOFF, BAD_ANSWERS)
     else:
-        transition(unit, S.RUNNING, S.FAILED, reason=result.reason)
+        _fail(run, unit, result.reason)
     return ""
+
+
+def _fail(run: AnalysisRun, unit: Unit, reason: str) -> None:
+    """A unit that has failed is a gap; what would have followed from it is planned without it."""
+    transition(unit, S.RUNNING, S.FAILED, reason=reason)
+    WORKS[unit.kind].failed(run, unit)
 
 
 def _again(run: AnalysisRun, attempt: UnitAttempt, result: Result, cause: str, at_most: int) -> None:
@@ -314,7 +315,7 @@ def _again(run: AnalysisRun, attempt: UnitAttempt, result: Result, cause: str, a
     unit = attempt.unit
     tries = attempts.tries(UnitAttempt.objects.filter(unit=unit), cause)
     if tries >= at_most:
-        transition(unit, S.RUNNING, S.FAILED, reason=result.reason)
+        _fail(run, unit, result.reason)
         return
     delay = backoff(tries, result.retry_after) if result.retryable else 0.0
     try:
@@ -328,14 +329,14 @@ def _after_cut(run: AnalysisRun, attempt: UnitAttempt, result: Result) -> None:
     unit = attempt.unit
     halves = WORKS[unit.kind].split(run, unit)
     if halves:
-        Unit.objects.bulk_create(halves)
+        plan.add(run, halves)
         transition(unit, S.RUNNING, S.SKIPPED, reason=Reason.SPLIT)
         return
     used = int(attempt.request.get("max_tokens") or 0)
     more = registry.clamp_max_tokens(model_of(run, unit.kind), used * 2)
     raised = UnitAttempt.objects.filter(unit=unit, cause=Cause.RAISE).exists()
     if result.reason == Reason.CUT_CONTEXT or raised or more <= used:
-        transition(unit, S.RUNNING, S.FAILED, reason=result.reason)
+        _fail(run, unit, result.reason)
         return
     try:
         open_attempt(run, unit, cause=Cause.RAISE, max_tokens=more)

@@ -27,6 +27,7 @@ from nyxcore.models import (
     answer_constraint,
     history_triggers,
     lease_constraints,
+    live_version,
     state_constraints,
 )
 from nyxcore.states import (
@@ -253,7 +254,9 @@ class Unit(StatefulModel):
         ]
         indexes = [
             # Looked up for each unit of a new run: was it answered before?
-            models.Index(fields=["key"], name="unit_answered", condition=models.Q(status="completed")),
+            models.Index(
+                fields=["key"], name="unit_answered", condition=models.Q(status__in=["completed", "skipped"])
+            ),
         ]
         triggers = [edge_trigger(UNIT_EDGES, UNIT_PERSON_EDGES)]
 
@@ -270,7 +273,7 @@ class Unit(StatefulModel):
 
     @classmethod
     def hint(cls, pk: int, owner: int, version: int, status: Status) -> Hint:
-        return Hint(f"unit-{pk}", f"analysis-{owner}", version, status)
+        return Hint(f"unit-{pk}", f"analysis-{owner}", live_version(version), status)
 
 
 SERVED_FOR = """
@@ -371,6 +374,7 @@ class TrackedFinding(models.Model):
     path = models.TextField()
     symbol = models.TextField(blank=True, default="")
     excerpt = models.TextField(blank=True, default="")
+    start_line = models.PositiveIntegerField(default=0)
     blob = models.CharField(max_length=64, blank=True, default="")
     state = models.CharField(max_length=11, choices=TrackedState, default=TrackedState.NEW)
     misses = models.PositiveIntegerField(default=0)  # runs in a row that looked and did not find it
@@ -386,7 +390,10 @@ class TrackedFinding(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["owner", "source_key", "fingerprint"], name="tracked_once"),
+            models.UniqueConstraint(fields=["owner", "source_key", "fingerprint"],
+                name="tracked_once",
+                deferrable=models.Deferrable.DEFERRED,  # two may change places
+            ),
             models.CheckConstraint(
                 name="tracked_dismissal_has_reason",
                 condition=(models.Q(triage="dismissed") & ~models.Q(dismissal=""))

@@ -24,6 +24,11 @@ class Hint:
     status: str
 
 
+def live_version(version: int, attempt_version: int = 0) -> int:
+    """What pages compare for a step or unit: rises with it, and between that with its newest attempt (claimed or not)."""
+    return version * 1000 + min(attempt_version, 999)
+
+
 class StatefulModel(models.Model):
     """A row with a status. It is never saved whole: use `transition()` or save(update_fields=...)."""
 

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from nyxcore.models import Cause as Cause
+from nyxcore.models import live_version as live_version
 from nyxcore.models import (
     Hint,
     PaidAttempt,
@@ -194,11 +195,6 @@ class Step(StatefulModel):
     @classmethod
     def hint(cls, pk: int, owner: int, version: int, status: Status) -> Hint:
         return Hint(f"step-{pk}", f"workflow-{owner}", live_version(version), status)
-
-
-def live_version(step_version: int, attempt_version: int = 0) -> int:
-    """What pages compare for a step: rises with the step, and between that with its newest attempt (claimed or not)."""
-    return step_version * 1000 + min(attempt_version, 999)
 
 
 class StepAttempt(PaidAttempt):

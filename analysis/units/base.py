@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.models import AnalysisRun, Unit
 from analysis.plain import Ask
+from analysis.plan import Spec
 from nyxcore.llm.base import StopSignal
 
 MAX_TOKENS = 8_000
@@ -43,6 +44,9 @@ class Work:
     def apply(self, run: AnalysisRun, unit: Unit, digest: Digest) -> None:
         """Write what follows from it."""
 
-    def split(self, run: AnalysisRun, unit: Unit) -> Sequence[Unit]:
-        """Unsaved units that together look at what this one does, for an answer that was cut; none if it is one."""
+    def failed(self, run: AnalysisRun, unit: Unit) -> None:
+        """Write what follows when the unit has failed for good."""
+
+    def split(self, run: AnalysisRun, unit: Unit) -> Sequence[Spec]:
+        """Units that together look at what this one does, for an answer that was cut; none if it cannot be split."""
         return ()
