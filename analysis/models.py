@@ -167,7 +167,7 @@ class SourceFile(models.Model):
     """One line of the manifest. `content` is there only while it is needed (see engine.forget_contents)."""
 
     run = models.ForeignKey(AnalysisRun, on_delete=models.CASCADE, related_name="files", db_index=False)
-    path = models.TextField()  # odd bytes as \\udcXX in words, see rows.stored_path
+    path = models.TextField()  # odd bytes are spelled out, see select
     blob = models.CharField(max_length=64)
     size = models.BigIntegerField()
     language = models.CharField(max_length=40, blank=True, default="")
@@ -187,6 +187,10 @@ class SourceFile(models.Model):
     class Meta:
         ordering = ["run", "path"]
         constraints = [models.UniqueConstraint(fields=["run", "path"], name="file_path")]
+        indexes = [
+            # The runs whose texts are still there.
+            models.Index(fields=["run"], name="file_content", condition=models.Q(content__isnull=False))
+        ]
 
     def __str__(self) -> str:
         return self.path

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models.functions import Now
 
 from analysis.analyzers import MODEL_ANALYZERS, ModelAnalyzer
+from analysis.chunks import chunk_key
 from analysis.models import AnalysisRun, Unit, UnitKind
 from analysis.plain import Chunk
 from analysis.rows import chunk_json, digest, options_of
@@ -61,10 +62,9 @@ def chunk_spec(
     run: AnalysisRun, analyzer: ModelAnalyzer, chunk: Chunk, rounded: str, **fields: Any
 ) -> Spec:
     """A chunk looked at by an analyzer."""
-    pieces = [[piece.path, piece.blob, piece.start_line, piece.end_line] for piece in chunk.pieces]
     return Spec(
         kind=UnitKind.CHUNK,
-        key=key(run, UnitKind.CHUNK, analyzer.name, analyzer.version, pieces, rounded),
+        key=key(run, UnitKind.CHUNK, analyzer.name, analyzer.version, chunk_key(chunk), rounded),
         analyzer=analyzer.name,
         title=_title(chunk),
         chunk=chunk_json(chunk),

@@ -35,11 +35,6 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def stored_path(path: str) -> str:
-    """A path as it is stored and shown: bytes that are no UTF-8 in words (`\\xff`), since PostgreSQL takes no others."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _made(shape: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass of JSON: lists as tuples, unknown names left out (rows of another version)."""
     names = {field.name for field in fields(shape)}  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ class Hint:
 
 
 def live_version(version: int, attempt_version: int = 0) -> int:
-    """What pages compare for a step or unit: rises with it, and between that with its newest attempt (claimed or not)."""
+    """What pages compare for a step or unit: rises with it, and in between with its newest attempt."""
     return version * 1000 + min(attempt_version, 999)
 
 

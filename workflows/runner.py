@@ -26,6 +26,7 @@ from workflows.work import Job, Result
 log = logging.getLogger(__name__)
 S = Status
 TABLE = StepAttempt._meta.db_table
+TURN = 2.0  # s after which a thread looks for work of other apps, too
 
 # Fair: the owner with the fewest running attempts first, then the oldest. SKIP LOCKED: two claims never meet.
 CLAIM = """
@@ -54,16 +55,22 @@ RETURNING a.id, next.step, next.version, a.version, next.run
 """
 
 
-def work(worker: str, wake: Callable[[], None] | None = None) -> None:
-    """Run attempts until nothing is left that this worker may claim.
+def work(worker: str, wake: Callable[[], None] | None = None) -> bool:
+    """Run attempts until nothing is left that this worker may claim, or its turn is over (then True).
 
     `wake` is called once after a first claim, so that one idle thread which found work wakes the next.
     """
+    end = time.monotonic() + TURN
     job = next_job(worker)
     if job is not None and wake:
         wake()
     while job is not None:
-        job = run_job(job, worker) or next_job(worker)
+        job = run_job(job, worker)
+        if job is None:
+            if time.monotonic() > end:
+                return True
+            job = next_job(worker)
+    return False
 
 
 def next_job(worker: str) -> Job | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from django.db import connection
 
@@ -23,7 +22,7 @@ from analysis.models import (
     UnitKind,
 )
 from analysis.overview import rounded_hash
-from analysis.plain import Ask, Chunk, FileFacts, Piece, RawFinding
+from analysis.plain import Ask, Chunk, FileFacts, RawFinding
 from analysis.plan import Spec
 from analysis.rows import TITLE, chunk_of, finding_row, overview_of, read_files
 from analysis.units.base import Digest, Work
@@ -38,7 +37,7 @@ class ChunkWork(Work):
         chunk = chunk_of(unit.chunk)
         texts = {path: text for path, (_facts, text) in read_files(run, chunk.paths).items()}
         analyzer = MODEL_ANALYZERS[unit.analyzer]
-        shown = chunks.render(chunk, texts)
+        shown = chunks.render(chunk, texts, run.marker)
         return analyzer.ask(shown, overview_of(run), run.marker, _dismissed(run, analyzer, chunk))
 
     def read(self, run: AnalysisRun, unit: Unit, text: str) -> Digest:
@@ -63,7 +62,7 @@ class ChunkWork(Work):
         rounded = rounded_hash(overview_of(run))
         return [
             plan.chunk_spec(run, analyzer, half, rounded, position=unit.position, parent=unit.pk)
-            for half in halves(chunk_of(unit.chunk))
+            for half in halves(run, chunk_of(unit.chunk))
         ]
 
 
@@ -102,7 +101,7 @@ def check(
     return found, rejected
 
 
-def indexes(texts: dict[str, str]) -> Callable[[str], FileIndex | None]:
+def indexes(texts: Mapping[str, str]) -> Callable[[str], FileIndex | None]:
     """A prepared index for each text, made when it is first asked for."""
     made: dict[str, FileIndex] = {}
 
@@ -130,39 +129,11 @@ def _rejection(run: AnalysisRun, unit: Unit, raw: RawFinding, reason: str) -> Re
 # --- splitting ---
 
 
-def halves(chunk: Chunk) -> list[Chunk]:
-    """A chunk in two parts of about the same size; none where there is only one line."""
-    pieces = list(chunk.pieces)
-    if len(pieces) == 1:
-        first = _half_lines(pieces[0])
-        return [Chunk((piece,), max(1, chunk.tokens // 2)) for piece in first]
-    at = _middle(pieces)
-    total = sum(map(_lines, pieces)) or 1
-    return [
-        Chunk(tuple(part), max(1, chunk.tokens * sum(map(_lines, part)) // total))
-        for part in (pieces[:at], pieces[at:])
-    ]
-
-
-def _lines(piece: Piece) -> int:
-    return piece.end_line - piece.start_line + 1
-
-
-def _middle(pieces: Sequence[Piece]) -> int:
-    """Where to cut so that both sides have pieces and about as many lines."""
-    total, seen = sum(map(_lines, pieces)), 0
-    for at, piece in enumerate(pieces[:-1], 1):
-        seen += _lines(piece)
-        if 2 * seen >= total:
-            return at
-    return len(pieces) - 1
-
-
-def _half_lines(piece: Piece) -> list[Piece]:
-    if piece.end_line <= piece.start_line:
-        return []
-    middle = (piece.start_line + piece.end_line) // 2
-    return [replace(piece, end_line=middle), replace(piece, start_line=middle + 1)]
+def halves(run: AnalysisRun, chunk: Chunk) -> Sequence[Chunk]:
+    """A chunk in two parts; none where there is only one line."""
+    files = read_files(run, chunk.paths)
+    texts = {path: text for path, (_facts, text) in files.items()}
+    return chunks.split(chunk, [facts for facts, _text in files.values()], texts) or ()
 
 
 # --- planning ---
@@ -192,7 +163,7 @@ def _unsplit(run: AnalysisRun, specs: Sequence[Spec], rounded: str) -> list[Spec
         plan.chunk_spec(run, MODEL_ANALYZERS[spec.analyzer], half, rounded, position=spec.position)
         for spec in specs
         if spec.key in split
-        for half in halves(chunk_of(spec.chunk))
+        for half in halves(run, chunk_of(spec.chunk))
     ]
     return whole + _unsplit(run, parts, rounded)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from analysis import overview, plan, repomap
+from analysis import overview, plan
 from analysis.models import AnalysisRun, Unit, UnitKind
 from analysis.plain import Ask, FileFacts, Overview
 from analysis.plan import Spec
 from analysis.rows import as_json, manifest, read_files
 from analysis.units.base import Digest, Work
 from analysis.units.chunk import plan_chunks
+from analysis.units.document import plan_documents
 
-MAP_TOKENS = 8_000
+MAP_TOKENS = 10_000
 # Files that say what a repository is, the most telling first.
 TELLING = (
     "readme",
@@ -44,7 +45,7 @@ class OverviewWork(Work):
         chosen = [file.path for file in telling(files)]
         texts = {path: text for path, (_facts, text) in read_files(run, chosen).items()}
         return overview.ask(
-            repomap.build(files, budget_tokens=MAP_TOKENS),
+            source_map(run),
             {path: texts[path] for path in chosen if path in texts},
             run.marker,
         )
@@ -59,11 +60,19 @@ class OverviewWork(Work):
         use(run, as_json(Overview()))
 
 
+def source_map(run: AnalysisRun) -> str:
+    """The tree of the source with the names that matter most, as the source unit has drawn it."""
+    return str(Unit.objects.get(run=run, kind=UnitKind.SOURCE).result["map"])
+
+
 def use(run: AnalysisRun, found: dict[str, object]) -> None:
-    """Keep the overview with the run, and plan the chunks, whose keys depend on it."""
+    """Keep the overview with the run, and plan what depends on it: chunks and documents."""
     run.overview = found
     run.save(update_fields=["overview"])
+    if Unit.objects.filter(run=run, kind=UnitKind.CHUNK).exists():
+        return  # it was a gap that has been retried: the chunks have been looked at without it
     plan_chunks(run)
+    plan_documents(run)
 
 
 def telling(files: Iterable[FileFacts]) -> list[FileFacts]:
@@ -77,7 +86,7 @@ def telling(files: Iterable[FileFacts]) -> list[FileFacts]:
     return [file for *_rank, file in sorted(ranked, key=lambda one: one[:3])[: overview.MOST_FILES]]
 
 
-def spec(run: AnalysisRun, files: list[FileFacts]) -> Spec:
+def spec(run: AnalysisRun, files: Sequence[FileFacts]) -> Spec:
     """The unit. Its key changes with what tells about the repository and with its folders, not with each file."""
     told = [(file.path, file.blob) for file in telling(files)]
     folders = sorted({file.path.split("/")[0] for file in files if "/" in file.path})

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from django.db.models import Q
+
 from analysis import verify
 from analysis.analyzers import RULES
 from analysis.models import AnalysisRun, Finding, SourceFile, Unit, Verdict
@@ -9,7 +13,9 @@ from analysis.plain import Ask, CheckedFinding, FileFacts
 from analysis.rows import as_json, checked_of, read_files
 from analysis.units.base import Digest, Work
 
-MOST_FILES = 40  # of the repository that are searched for what the excerpt calls
+MOST_FILES = 40  # that define something of a name which the excerpt calls
+MOST_NAMES = 12
+CALL = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 
 
 class VerifyWork(Work):
@@ -48,13 +54,12 @@ def write(run: AnalysisRun, unit: Unit, judged: dict[str, str]) -> None:
 def _around(run: AnalysisRun, finding: CheckedFinding) -> dict[str, tuple[FileFacts, str]]:
     """The file, those of the evidence, and those that define what the excerpt calls."""
     paths = {finding.raw.path, *(place.path for place in finding.raw.evidence)}
-    called = set(verify.called(finding))
+    called = Q()
+    for name in list(dict.fromkeys(CALL.findall(finding.raw.excerpt)))[:MOST_NAMES]:
+        called |= Q(symbols__contains=[[name]])  # a symbol is a list that begins with its name
     if called:
-        # A list of lists: the name of a symbol comes first.
-        rows = SourceFile.objects.filter(run=run, read=True).only("path", "symbols")
-        for row in rows.iterator(500):
-            if any(symbol[0] in called for symbol in row.symbols) and len(paths) < MOST_FILES:
-                paths.add(row.path)
+        rows = SourceFile.objects.filter(called, run=run, read=True).order_by("path")
+        paths |= set(rows.values_list("path", flat=True)[:MOST_FILES])
     return read_files(run, paths)
 
 
