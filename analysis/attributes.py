@@ -1,4 +1,4 @@
-"""`.gitattributes`, read by ourselves: Debian's git cannot read them from a tree. Only three attributes count."""
+"""`.gitattributes`, read by ourselves: Debian's git cannot read them from a tree. Three meanings count here."""
 
 from __future__ import annotations
 
@@ -7,32 +7,24 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
-
 from analysis.languages import decode
+from analysis.patterns import Glob
 
 if TYPE_CHECKING:
     from analysis.source import Source
 
 FILE = ".gitattributes"
-FILES_READ = 500
-LINES_READ = 1_000  # of one file
-# Attribute: (the reason, what says yes, what says no).
-MEANINGS = {
-    "linguist-generated": "generated",
-    "linguist-vendored": "vendored",
-    "binary": "binary",
-    "diff": "binary",
-}
+FILES_READ = 200
+LINES_KEPT = 500  # of all files
+MEANINGS = {"linguist-generated": "generated", "linguist-vendored": "vendored", "binary": "binary"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of one file: what it matches below its folder, and what it says of the reasons."""
+    """One line of one file: what it matches below its folder, and what it says yes or no to."""
 
     folder: str
-    pattern: str
-    spec: GitIgnoreSpec
+    glob: Glob
     says: dict[str, bool]
 
 
@@ -46,58 +38,48 @@ class Attributes:
         """Return why `path` is skipped and which line says so."""
         verdict: dict[str, Line | None] = {}
         for line in self.lines:
-            if path.startswith(line.folder) and line.spec.match_file(path[len(line.folder) :]):
+            if path.startswith(line.folder) and line.glob.matches(path[len(line.folder) :].split("/")):
                 verdict.update({reason: line if yes else None for reason, yes in line.says.items()})
-        for reason in ("generated", "vendored", "binary"):
+        for reason in MEANINGS.values():
             if (said := verdict.get(reason)) is not None:
-                return reason, f"{said.folder}{FILE}: {said.pattern}"
+                return reason, f"{said.folder}{FILE}: {said.glob.text}"
         return None
 
 
 def read(source: Source) -> Attributes:
     """Return the attributes of a source, those above its sub-path included."""
-    entries = source.all_entries()
     files = [
         entry
-        for entry in entries
-        if entry.path.rpartition("/")[2] == FILE and entry.mode.startswith("100") and entry.path.isprintable()
+        for entry in source.all_entries()
+        if entry.path.rpartition("/")[2] == FILE and entry.mode.startswith("100")
     ]
     chosen = sorted(files, key=lambda entry: (entry.path.count("/"), entry.path))[:FILES_READ]
     texts = dict(source.read(dict.fromkeys(entry.blob for entry in chosen)))
-    lines = []
+    lines: list[Line] = []
     for entry in chosen:
-        folder = entry.path.removesuffix(FILE)
         text, _ = decode(texts.get(entry.blob, b""))
-        lines += [line for row in text.split("\n")[:LINES_READ] if (line := parse_line(folder, row))]
-    return Attributes(lines)
+        rows = (parse_line(entry.path.removesuffix(FILE), row.strip()) for row in text.split("\n"))
+        lines += [line for line in rows if line is not None]
+    return Attributes(lines[:LINES_KEPT])
 
 
 def parse_line(folder: str, row: str) -> Line | None:
     """Return what one line says, or None where it says nothing that counts here."""
-    row = row.strip()
     if not row or row.startswith(("#", "[attr]", "!")):
         return None
     try:
-        pattern, *words = shlex.split(row, comments=False) if row.startswith('"') else row.split()
+        pattern, *words = shlex.split(row) if row.startswith('"') else row.split()
     except ValueError:
         return None
-    says = {}
-    for word in words:
-        name, yes = _meaning(word)
-        if name in MEANINGS:
-            says[MEANINGS[name]] = yes if name != "diff" else not yes
-    if "-diff" not in words and "diff" in {_meaning(word)[0] for word in words}:
-        says.pop("binary", None)  # `diff=python` names a driver and says nothing of binary
-    if not says:
-        return None
-    return Line(
-        folder, pattern, GitIgnoreSpec.from_lines([pattern.rstrip("/") if pattern != "/" else pattern]), says
-    )
+    says = dict(filter(None, map(_meaning, words)))
+    return Line(folder, Glob(pattern, inside=False), says) if says else None
 
 
-def _meaning(word: str) -> tuple[str, bool]:
-    """`name`, `name=true` say yes; `-name`, `!name`, `name=false` say no."""
+def _meaning(word: str) -> tuple[str, bool] | None:
+    """`name` and `name=true` say yes; `-name`, `!name` and `name=false` say no. `-diff` is half of `binary`."""
+    if word == "-diff":
+        return "binary", True
     found = re.fullmatch(r"([-!]?)([\w.-]+)(?:=(.*))?", word)
-    if found is None:
-        return "", False
-    return found[2], not found[1] and (found[3] or "true").lower() not in ("false", "0", "unset")
+    if found is None or found[2] not in MEANINGS:
+        return None
+    return MEANINGS[found[2]], not found[1] and (found[3] or "true").lower() not in ("false", "0")

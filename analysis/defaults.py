@@ -94,7 +94,6 @@ FILES = {
 }
 FOLDER_REASON = {name: reason for reason, names in FOLDERS.items() for name in names}
 FILE_REASON = {pattern: reason for reason, patterns in FILES.items() for pattern in patterns}
-NOT_MIGRATIONS = ("__init__.py",)
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,8 @@ def default_exclude(path: str, *, migrations: bool = False) -> Default | None:
     folder, _, name = path.rpartition("/")
     found = _of_folder(folder) if folder else None
     found = found or _of_name(name)
-    if found is None and not migrations and folder.rpartition("/")[2] == "migrations":
-        if name not in NOT_MIGRATIONS and name[:4].isdigit():
-            return Default("migration", "migrations/", "migrations")
+    if found is None and not migrations and folder.rpartition("/")[2] == "migrations" and name[:4].isdigit():
+        return Default("migration", "migrations/", "migrations")
     return found
 
 
