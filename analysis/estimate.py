@@ -130,5 +130,5 @@ def _basis(model: str, plan: Plan, cost: float | None) -> str:
     tokens = sum(chunk.tokens for chunk in plan.chunks)
     return (
         f"{len(plan.chunks)} chunks of together {tokens:,} tokens, answers of {LOW.output:.0%} to {HIGH.output:.0%} "
-        f"of that with thinking on top, {EXPECTED.findings:g} findings to verify per call, at the list prices of {model}."
+        f"of that with thinking on top, {EXPECTED.findings:g} findings to verify per call, at list prices of {model}."
     )
