@@ -82,7 +82,7 @@ You plan a document about a repository: {title}. {aim}
 
 Answer with a list of pages in reading order. Each has a short title, a purpose of one sentence (the question that the
 page answers), and paths: the files that it rests on, the most telling first, at most {files}, spelled exactly as the
-map has them. A page may only speak of what its files show, so choose files that show it. Do not plan a page for something
+map has them. A page may only speak of what its files show, so choose files that show it. Plan no page for something
 that the repository does not have.
 
 # The data

@@ -36,6 +36,7 @@ OPTIONS = {
     "core.quotePath": "false",
     "core.bigFileThreshold": "1m",  # larger blobs are streamed, not held in memory
     "core.compression": "1",
+    "core.looseCompression": "0",
     "core.fsync": "none",
     "credential.helper": "",
     "fetch.fsckObjects": "false",  # old repositories fail it; names and sizes are checked where they are read

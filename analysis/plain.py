@@ -59,6 +59,7 @@ class Options:
 
     include: tuple[str, ...] = ()  # gitignore-style patterns; empty: everything
     exclude: tuple[str, ...] = ()
+    migrations: bool = False  # read database migrations too
     allow_secrets: tuple[
         str, ...
     ] = ()  # paths that may be sent although something in them looks like a secret
@@ -227,3 +228,14 @@ class Estimate:
 
 Texts = Mapping[str, str]  # path: decoded text of the files that are read
 Files = Sequence[FileFacts]
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text as they are counted everywhere here: by line feeds alone, as grammars count.
+
+    `str.splitlines` would also part them at form feeds and rarer characters, and every number after would be wrong.
+    """
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return lines

@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 SELECT = "E9,F,B,BLE,S,ASYNC,PLE"
-# Unused imports and asserts are no faults; the others need settings of the project to be judged.
-IGNORE = "F401,S101,S404,S603,S607,S311,B008,B011,B010,B009"
+# Unused imports and asserts are no faults; secrets (S105 to S107) are looked for elsewhere and must not be quoted; the
+# others need settings of the project to be judged.
+IGNORE = "F401,S101,S105,S106,S107,S404,S603,S607,S311,B008,B011,B010,B009"
+SYNTAX = "invalid-syntax"
 TIMEOUT = 120  # seconds
 
 
@@ -87,7 +89,19 @@ def run_ruff(texts: Mapping[str, str], program: str | None = None) -> LintResult
             )
     if done.returncode:
         return LintResult(notes=(f"ruff ended with code {done.returncode}, so nothing was linted.",))
-    return LintResult(tuple(_hit(one, names) for one in json.loads(done.stdout or b"[]")))
+    hits = [_hit(one, names) for one in json.loads(done.stdout or b"[]")]
+    return LintResult(tuple(_first_syntax_errors(hits)))
+
+
+def _first_syntax_errors(hits: Iterable[LintHit]) -> Iterator[LintHit]:
+    """All hits, but of a file that cannot be parsed only the first error: the others follow from it."""
+    broken = set[str]()
+    for hit in hits:
+        if hit.code == SYNTAX:
+            if hit.path in broken:
+                continue
+            broken.add(hit.path)
+        yield hit
 
 
 def _hit(one: Mapping[str, object], names: Mapping[str, str]) -> LintHit:
@@ -96,7 +110,7 @@ def _hit(one: Mapping[str, object], names: Mapping[str, str]) -> LintHit:
     assert isinstance(end, dict)
     return LintHit(
         path=names[Path(str(one["filename"])).name],
-        code=str(one["code"] or "E999"),
+        code=str(one["code"] or SYNTAX),
         message=str(one["message"]),
         line=int(start["row"]),
         end_line=max(int(end["row"]), int(start["row"])),

@@ -124,18 +124,23 @@ class StaticAnalyzer(Analyzer):
         """Look at the whole manifest and at the text of what was read."""
         secrets = secrets or _own_secrets
         found = list(_by_size(files))
+        shown: dict[
+            str, list[str]
+        ] = {}  # the lines of each file; one with a secret in it is hidden from all excerpts
         for path, text in texts.items():
-            lines = text.split("\n")
-            found += _secrets(path, lines, secrets(path, text))
+            lines = shown[path] = text.split("\n")
+            for hit in secrets(path, text):
+                lines[hit.line - 1] = masked(lines[hit.line - 1])
+                found.append(_secret(path, hit, lines[hit.line - 1]))
             found += _conflicts(path, lines)
-        debt = {file.path for file in files if file.language not in NO_DEBT}
-        for path in texts.keys() & debt:
-            found += _debt(path, texts[path].split("\n"))
+        for file in files:
+            if file.path in shown and file.language not in NO_DEBT:
+                found += _debt(file.path, shown[file.path])
         python = {
             file.path: texts[file.path] for file in files if file.language == "python" and file.path in texts
         }
         linted = linter(python) if python else LintResult()
-        found += _linted(linted, python)
+        found += _linted(linted, shown)
         return Scan(
             sorted(found, key=lambda raw: (raw.path, raw.start_line, raw.rule_id)), list(linted.notes)
         )
@@ -196,18 +201,17 @@ def _size(file: FileFacts) -> str:
     return f"{file.size / 1e6:.1f} MB" if file.size >= 100_000 else f"{file.size:,} bytes"
 
 
-def _secrets(path: str, lines: Sequence[str], hits: Iterable[Hit]) -> Iterator[RawFinding]:
-    for hit in hits:
-        yield _finding(
-            "static/secret",
-            path,
-            hit.line,
-            masked(lines[hit.line - 1]) if hit.line <= len(lines) else HIDDEN,
-            f"Looks like a secret: {hit.rule}",
-            "Whoever can read the repository can use it. Taking it out of the newest version does not take it out of "
-            "the history.",
-            suggestion="Revoke it, then read the new one from the environment or a store of secrets.",
-        )
+def _secret(path: str, hit: Hit, shown: str) -> RawFinding:
+    return _finding(
+        "static/secret",
+        path,
+        hit.line,
+        shown,
+        f"Looks like {getattr(hit, 'label', '') or f'a secret: {hit.rule}'}",
+        "Whoever can read the repository can use it. Taking it out of the newest version does not take it out of "
+        "the history.",
+        suggestion="Revoke it, then read the new one from the environment or a store of secrets.",
+    )
 
 
 def masked(line: str) -> str:
@@ -252,10 +256,10 @@ def _debt(path: str, lines: Sequence[str]) -> Iterator[RawFinding]:
             )
 
 
-def _linted(linted: LintResult, texts: Mapping[str, str]) -> Iterator[RawFinding]:
+def _linted(linted: LintResult, shown: Mapping[str, Sequence[str]]) -> Iterator[RawFinding]:
     for hit in linted.hits:
         rule = "static/ruff-" + next(word for prefix, word in FAMILIES if _is_of(hit.code, prefix))
-        lines = texts[hit.path].split("\n")[hit.line - 1 : min(hit.end_line, hit.line + 4)]
+        lines = shown[hit.path][hit.line - 1 : min(hit.end_line, hit.line + 4)]
         yield _finding(
             rule,
             hit.path,
