@@ -57,7 +57,16 @@ _RELEASING = (
 
 @admin.register(AnalysisRun)
 class AnalysisRunAdmin(StatefulAdmin):
-    list_display = ("id", "name", "owner", "source_kind", "location", "status_word", "reason", "status_changed_at")
+    list_display = (
+        "id",
+        "name",
+        "owner",
+        "source_kind",
+        "location",
+        "status_word",
+        "reason",
+        "status_changed_at",
+    )
     list_display_links = ("id", "name")
     list_filter = (StatusFilter, ReasonFilter, AgeFilter, "source_kind")
     list_select_related = ("owner",)
@@ -136,7 +145,17 @@ class UnitAdmin(StatefulAdmin):
 
 @admin.register(UnitAttempt)
 class UnitAttemptAdmin(StatefulAdmin):
-    list_display = ("id", "of_unit", "number", "cause", "status_word", "reason", "worker", "heartbeat_at", "due_at")
+    list_display = (
+        "id",
+        "of_unit",
+        "number",
+        "cause",
+        "status_word",
+        "reason",
+        "worker",
+        "heartbeat_at",
+        "due_at",
+    )
     list_filter = (StatusFilter, ReasonFilter, AgeFilter, "cause", "kind")
     search_fields = ("worker", "request_id", "id__exact")
 

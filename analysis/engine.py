@@ -22,7 +22,6 @@ from nyxcore import attempts
 from nyxcore.attempts import HANDOVERS, RING_AFTER, TRIES, Result, backoff
 from nyxcore.dbtime import later
 from nyxcore.llm import models as registry
-from nyxcore.llm.base import LLMError
 from nyxcore.models import Cause
 from nyxcore.pulse import ring
 from nyxcore.states import ENDED, Reason, Status, current_actor, touch, transition, transition_all
@@ -179,9 +178,7 @@ def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
     return bool(chosen)
 
 
-def _reserve(
-    run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = None
-) -> list[Decimal | None]:
+def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = None) -> list[Decimal | None]:
     """For each of the first units USD that its call may cost at most, up to the first that the budget refuses."""
     if run.budget is None:
         return [None] * len(units)
@@ -207,7 +204,7 @@ def worst_case(run: AnalysisRun, unit: Unit, max_tokens: int | None = None) -> D
 def open_attempt(
     run: AnalysisRun, unit: Unit, *, cause: str, delay: float = 0.0, max_tokens: int | None = None
 ) -> None:
-    """Open a follow-up attempt of a unit that runs; `delay` (s) is a back-off. OverBudget before anything is written."""
+    """Open a follow-up attempt of a unit that runs; `delay` (s) is a back-off. May raise OverBudget."""
     reserved = _reserve(run, [unit], max_tokens)
     if not reserved:
         raise OverBudget

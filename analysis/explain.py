@@ -22,7 +22,9 @@ def explain(run: AnalysisRun) -> list[str]:
     lines += [_kind(kind, counts) for kind, counts in _kinds(engine.load(run.pk))]
     workers = telling.workers()
     lines += _attempts(run, workers)
-    lines += [f"Gap: {gap['title'] or gap['kind']} ({gap['analyzer']}): {gap['said']}" for gap in run.gaps[:SHOWN]]
+    lines += [
+        f"Gap: {gap['title'] or gap['kind']} ({gap['analyzer']}): {gap['said']}" for gap in run.gaps[:SHOWN]
+    ]
     lines += _what_moves_it(run, workers)
     last = AuditEntry.objects.filter(model="analysisrun", row=run.pk).order_by("-pk").first()
     if last:
@@ -56,7 +58,9 @@ def _kinds(lines: Iterable[Line]) -> list[tuple[str, dict[str, int]]]:
     """For each kind how many of its units are where."""
     found: dict[str, dict[str, int]] = {}
     for line in lines:
-        counts = found.setdefault(line.kind, dict.fromkeys(("pending", "queued", "running", "failed", "idle"), 0))
+        counts = found.setdefault(
+            line.kind, dict.fromkeys(("pending", "queued", "running", "failed", "idle"), 0)
+        )
         for name in counts:
             counts[name] += getattr(line, name)
     return [(kind, found[kind]) for kind in ORDER if kind in found]

@@ -394,7 +394,8 @@ class TrackedFinding(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["owner", "source_key", "fingerprint"],
+            models.UniqueConstraint(
+                fields=["owner", "source_key", "fingerprint"],
                 name="tracked_once",
                 deferrable=models.Deferrable.DEFERRED,  # two may change places
             ),

@@ -58,9 +58,7 @@ def analyzers(run: AnalysisRun) -> list[ModelAnalyzer]:
     return [one for name, one in MODEL_ANALYZERS.items() if not chosen or name in chosen]
 
 
-def chunk_spec(
-    run: AnalysisRun, analyzer: ModelAnalyzer, chunk: Chunk, rounded: str, **fields: Any
-) -> Spec:
+def chunk_spec(run: AnalysisRun, analyzer: ModelAnalyzer, chunk: Chunk, rounded: str, **fields: Any) -> Spec:
     """A chunk looked at by an analyzer."""
     return Spec(
         kind=UnitKind.CHUNK,
@@ -119,7 +117,5 @@ def _answered(run: AnalysisRun, keys: Collection[str]) -> dict[tuple[str, str], 
 
 def was_split(run: AnalysisRun, keys: Collection[str]) -> set[str]:
     """The keys whose answer was cut in an earlier run, so that they were split."""
-    split = Unit.objects.filter(
-        key__in=keys, status=S.SKIPPED, reason=Reason.SPLIT, run__owner=run.owner_id
-    )
+    split = Unit.objects.filter(key__in=keys, status=S.SKIPPED, reason=Reason.SPLIT, run__owner=run.owner_id)
     return set(split.exclude(run=run).values_list("key", flat=True))

@@ -39,7 +39,9 @@ def _made(shape: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass of JSON: lists as tuples, unknown names left out (rows of another version)."""
     names = {field.name for field in fields(shape)}  # type: ignore[arg-type]
     values = {name: value for name, value in data.items() if name in names}
-    return shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return shape(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
 
 
 def as_json(value: Any) -> Any:
@@ -83,7 +85,9 @@ def facts_of_file(row: SourceFile) -> FileFacts:
 
 def manifest(run: AnalysisRun) -> list[FileFacts]:
     """Every line of the manifest, without contents."""
-    return [facts_of_file(row) for row in SourceFile.objects.filter(run=run).defer("content").order_by("path")]
+    return [
+        facts_of_file(row) for row in SourceFile.objects.filter(run=run).defer("content").order_by("path")
+    ]
 
 
 def read_files(run: AnalysisRun, paths: Iterable[str] | None = None) -> dict[str, tuple[FileFacts, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from analysis import engine
+from analysis import engine, plan
 from analysis.errors import SourceError
 from analysis.models import AnalysisRun, Unit, UnitAttempt
 from analysis.plain import Ask
@@ -143,7 +143,7 @@ def _perform(attempt: UnitAttempt, call: Call, worker: str) -> tuple[Result, Dig
 
 def request_of(attempt: UnitAttempt, ask: Ask) -> dict[str, Any]:
     """What is stored of a question: all but the texts of the source, which are in its rows or gone on purpose."""
-    model = engine.model_of(attempt.unit.run, attempt.unit.kind)
+    model = plan.model_of(attempt.unit.run, attempt.unit.kind)
     sent = (ask.system, ask.shared, ask.prompt)
     return {
         "model": model,

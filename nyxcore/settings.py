@@ -204,8 +204,12 @@ NYXCORE_WORKER_THREADS = env_int("NYXCORE_WORKER_THREADS", 16, least=1)
 NYXCORE_MAX_INPUT = env_int("NYXCORE_MAX_INPUT", 1_000_000, least=1)  # bytes of one workflow's input
 
 # --- analyses ---
-NYXCORE_ANALYSIS_ROOT = os.environ.get("NYXCORE_ANALYSIS_ROOT", "")  # folders below it may be analysed by command
-NYXCORE_ANALYSIS_KEEP = env_float("NYXCORE_ANALYSIS_KEEP", 7)  # days that texts are kept after a run with gaps
+NYXCORE_ANALYSIS_ROOT = os.environ.get(
+    "NYXCORE_ANALYSIS_ROOT", ""
+)  # folders below it may be analysed by command
+NYXCORE_ANALYSIS_KEEP = env_float(
+    "NYXCORE_ANALYSIS_KEEP", 7
+)  # days that texts are kept after a run with gaps
 
 # --- language models ---
 ANTHROPIC_API_KEY = os.environ.get("ANTHROPIC_API_KEY", "")

@@ -19,7 +19,8 @@ S = Status
 def with_times(attempts: QuerySet[Any]) -> QuerySet[Any]:
     """Adds what `attempt` needs: silence, and how long it has waited (s)."""
     sign = Coalesce("heartbeat_at", "started_at")
-    return attempts.annotate(silence=since(sign), waits=since("queued_at")).defer("output", "request")
+    found: QuerySet[Any] = attempts.annotate(silence=since(sign), waits=since("queued_at"))
+    return found.defer("output", "request")
 
 
 def attempt(attempt: Any, workers: str) -> str:

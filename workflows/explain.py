@@ -40,7 +40,9 @@ def _headline(workflow: Workflow) -> str:
     since_when = f" since {telling.clock(workflow.status_changed_at)}"
     why = f": {telling.cause(workflow.reason)}" if workflow.reason else "."
     held = f" {workflow.held_by} paused it." if workflow.held_by else ""
-    return f"Workflow {workflow.pk} “{workflow.name}” is {telling.word(workflow.status)}{since_when}{why}{held}"
+    return (
+        f"Workflow {workflow.pk} “{workflow.name}” is {telling.word(workflow.status)}{since_when}{why}{held}"
+    )
 
 
 def _about_step(step: Step, steps: list[Step], attempt: Any, workers: str) -> str:

@@ -15,7 +15,6 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from nyxcore.models import Cause as Cause
-from nyxcore.models import live_version as live_version
 from nyxcore.models import (
     Hint,
     PaidAttempt,
@@ -25,6 +24,7 @@ from nyxcore.models import (
     lease_constraints,
     state_constraints,
 )
+from nyxcore.models import live_version as live_version
 from nyxcore.states import (
     ATTEMPT_EDGES,
     STEP_EDGES,

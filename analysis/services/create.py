@@ -35,7 +35,9 @@ def store_upload(*, owner: Any, name: str, data: bytes) -> Upload:
     if not data:
         raise Refused("The file is empty.")
     if len(data) > MAX_UPLOAD:
-        raise Refused(f"The file has more than {MAX_UPLOAD // 1_000_000} MB, which is the most that is taken.")
+        raise Refused(
+            f"The file has more than {MAX_UPLOAD // 1_000_000} MB, which is the most that is taken."
+        )
     return Upload.objects.create(owner=owner, name=storable(name)[:255], data=data, size=len(data))
 
 
@@ -88,7 +90,9 @@ def _check_source(source_kind: str, location: str, upload: Upload | None, kind: 
     if source_kind == SourceKind.PATH and kind != OPERATOR:
         raise Refused("Folders of the server can be analysed by command only.")
     if source_kind == SourceKind.PATH and not settings.NYXCORE_ANALYSIS_ROOT:
-        raise Refused("NYXCORE_ANALYSIS_ROOT is not set, so no folder may be analysed. Set it to a folder above.")
+        raise Refused(
+            "NYXCORE_ANALYSIS_ROOT is not set, so no folder may be analysed. Set it to a folder above."
+        )
 
 
 def _name(location: str) -> str:

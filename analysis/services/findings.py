@@ -36,13 +36,22 @@ def _lock(pk: int) -> TrackedFinding:
 
 
 def _decide(
-    finding: TrackedFinding, by: Any, action: str, kind: str, *, triage: str, dismissal: str = "", note: str = ""
+    finding: TrackedFinding,
+    by: Any,
+    action: str,
+    kind: str,
+    *,
+    triage: str,
+    dismissal: str = "",
+    note: str = "",
 ) -> None:
     with verbs.verb(_lock, finding.pk, by, action, kind=kind, detail=storable(note)) as locked:
         if (locked.triage, locked.dismissal, locked.note) == (triage, dismissal, storable(note)):
             return  # pressed twice
         said = {"triage": triage, "dismissal": dismissal, "note": storable(note)}
-        decided = {"decided_by": by, "decided_at": Clock()} if triage else {"decided_by": None, "decided_at": None}
+        decided = (
+            {"decided_by": by, "decided_at": Clock()} if triage else {"decided_by": None, "decided_at": None}
+        )
         TrackedFinding.objects.filter(pk=locked.pk).update(**said, **decided)
         runs = [pk for pk in (locked.last_seen_id,) if pk]
         touch(AnalysisRun, runs)

@@ -216,9 +216,12 @@ def delete_analysis(run: AnalysisRun, *, by: Any, kind: str = "person") -> None:
     """
     with verb(run.pk, by, "delete", kind=kind, detail=run.name) as locked:
         if locked.status in LIVE:
-            raise Refused(f"A live analysis cannot be deleted, and this one is {word(locked)}. Cancel it first.")
+            raise Refused(
+                f"A live analysis cannot be deleted, and this one is {word(locked)}. Cancel it first."
+            )
         source = {"owner": locked.owner_id, "source_key": locked.source_key}
-        Upload.objects.filter(pk=locked.upload_id).delete()
+        if locked.upload_id:
+            Upload.objects.filter(pk=locked.upload_id).delete()
         AnalysisRun.objects.filter(pk=locked.pk).delete()
         if not AnalysisRun.objects.filter(**source).exists():
             TrackedFinding.objects.filter(**source).delete()

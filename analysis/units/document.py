@@ -37,7 +37,9 @@ class DocumentWork(Work):
         files = {file.path: file for file in manifest(run)}
         if unit.parent_id is None:
             planned = documents.parse_plan(text, files)
-            return Digest({"pages": [as_json(page) for page in planned.pages], "unknown": list(planned.unknown)})
+            return Digest(
+                {"pages": [as_json(page) for page in planned.pages], "unknown": list(planned.unknown)}
+            )
         if not text.strip():
             raise BadAnswer("The page is empty.")
         cited = [as_json(one) for one in documents.citations(text, files)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from django.db.models import Exists, OuterRef, Subquery
+
 from analysis import plan, track, verify
 from analysis.analyzers import RULES, STATIC
 from analysis.merge import merge
@@ -47,7 +49,10 @@ class MergeWork(Work):
         rows = {row.pk: row for row in Finding.objects.filter(run=run)}
         kept, kept_as = merged(rows.values())
         files = {file.path: file for file in manifest(run)}
-        known = [_known(row) for row in TrackedFinding.objects.filter(owner=run.owner_id, source_key=run.source_key)]
+        known = [
+            _known(row)
+            for row in TrackedFinding.objects.filter(owner=run.owner_id, source_key=run.source_key)
+        ]
         index_of = indexes(
             {path: text for path, (_f, text) in read_files(run, {one.path for one in known}).items()}
         )
@@ -61,7 +66,12 @@ class MergeWork(Work):
             list(kept.values()),
             manifest=files,
             checked=looked_at(run, files.values()),
-            ran={STATIC.name, *Unit.objects.filter(run=run, kind=UnitKind.CHUNK, status=S.COMPLETED).values_list("analyzer", flat=True)},
+            ran={
+                STATIC.name,
+                *Unit.objects.filter(run=run, kind=UnitKind.CHUNK, status=S.COMPLETED).values_list(
+                    "analyzer", flat=True
+                ),
+            },
             renames=_renames(run, files),
             contains=contains,
         )
@@ -193,8 +203,9 @@ def _take_over(subject: TrackedFinding, row: Finding, run: AnalysisRun) -> None:
 
 def _point(run: AnalysisRun) -> None:
     """Let each finding name the tracked one that it is."""
-    for change in FindingChange.objects.filter(run=run, finding__tracked=None).exclude(finding=None):
-        Finding.objects.filter(pk=change.finding_id).update(tracked=change.tracked_id)
+    change = FindingChange.objects.filter(finding=OuterRef("pk"))
+    unnamed = Finding.objects.filter(Exists(change), run=run, tracked=None)
+    unnamed.update(tracked=Subquery(change.values("tracked")[:1]))
 
 
 # --- the second look ---

@@ -98,5 +98,3 @@ def spec(run: AnalysisRun, files: Sequence[FileFacts]) -> Spec:
         title="What the repository is",
         tokens=tokens + plan.AROUND[UnitKind.OVERVIEW],
     )
-
-

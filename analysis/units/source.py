@@ -15,7 +15,7 @@ from analysis.errors import SourceError
 from analysis.estimate import estimate
 from analysis.fingerprint import checked
 from analysis.locate import claimed
-from analysis.models import AnalysisRun, Finding, SourceFile, SourceKind, Unit, UnitAttempt, UnitKind, Upload
+from analysis.models import AnalysisRun, Finding, SourceFile, SourceKind, Unit, UnitAttempt, UnitKind
 from analysis.plain import Chunk, FileFacts, RawFinding, Texts
 from analysis.plan import Spec
 from analysis.rows import as_json, chunk_json, chunk_of, file_row, finding_row, options_of
@@ -79,7 +79,7 @@ def source_spec(run: AnalysisRun) -> SourceSpec:
     if run.source_kind == SourceKind.PATH:
         root = settings.NYXCORE_ANALYSIS_ROOT
         return SourceSpec("path", path=run.location, root=root, ref=run.ref, subpath=run.sub_path)
-    upload = Upload.objects.filter(pk=run.upload_id).first()
+    upload = run.upload
     if upload is None:
         raise SourceError("The archive is not kept any more. Upload it again as a new analysis.", "gone")
     return SourceSpec("upload", archive=bytes(upload.data), subpath=run.sub_path)
@@ -171,8 +171,8 @@ def _blocked(built: Manifest) -> list[RawFinding]:
         RawFinding(
             rule_id="static/secret",
             title=f"{hit.label or hit.rule} in the source"[:80],
-            message=f"Line {hit.line} of {hit.path} looks like a secret ({hit.label or hit.rule}). The file is not sent "
-            "to a model until somebody allows it.",
+            message=f"Line {hit.line} of {hit.path} looks like a secret ({hit.label or hit.rule}). The file is not "
+            "sent to a model until somebody allows it.",
             severity="critical",
             level="error",
             path=hit.path,
@@ -186,9 +186,7 @@ def _blocked(built: Manifest) -> list[RawFinding]:
     ]
 
 
-def _findings(
-    run: AnalysisRun, unit: Unit, raws: Sequence[RawFinding], built: Manifest
-) -> list[Finding]:
+def _findings(run: AnalysisRun, unit: Unit, raws: Sequence[RawFinding], built: Manifest) -> list[Finding]:
     """Unsaved findings of the analyzer without a model; it has seen the lines itself."""
     files: Mapping[str, FileFacts] = {file.path: file for file in built.files}
     texts: Texts = built.texts
@@ -202,4 +200,3 @@ def _findings(
         row.unit = unit
         found.append(row)
     return found
-

@@ -61,5 +61,3 @@ def _around(run: AnalysisRun, finding: CheckedFinding) -> dict[str, tuple[FileFa
         rows = SourceFile.objects.filter(called, run=run, read=True).order_by("path")
         paths |= set(rows.values_list("path", flat=True)[:MOST_FILES])
     return read_files(run, paths)
-
-
