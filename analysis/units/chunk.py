@@ -24,7 +24,7 @@ from analysis.models import (
 from analysis.overview import rounded_hash
 from analysis.plain import Ask, Chunk, FileFacts, RawFinding
 from analysis.plan import Spec
-from analysis.rows import TITLE, chunk_of, finding_row, overview_of, read_files
+from analysis.rows import TITLE, chunk_of, digest, finding_row, overview_of, read_files
 from analysis.units.base import Digest, Work
 
 EXAMPLES = 8  # dismissed findings shown to an analyzer
@@ -37,7 +37,8 @@ class ChunkWork(Work):
         chunk = chunk_of(unit.chunk)
         texts = {path: text for path, (_facts, text) in read_files(run, chunk.paths).items()}
         analyzer = MODEL_ANALYZERS[unit.analyzer]
-        shown = chunks.render(chunk, texts, run.marker)
+        # A word of its own for the files in the chunk: that of the run fences the chunk as a whole.
+        shown = chunks.render(chunk, texts, digest("files", run.marker)[:16])
         return analyzer.ask(shown, overview_of(run), run.marker, _dismissed(run, analyzer, chunk))
 
     def read(self, run: AnalysisRun, unit: Unit, text: str) -> Digest:

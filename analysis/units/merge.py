@@ -27,6 +27,7 @@ from analysis.rows import checked_of, chunk_of, manifest, options_of, read_files
 from analysis.track import Known, Outcome
 from analysis.units.base import Digest, Work
 from analysis.units.chunk import indexes
+from analysis.units.verify import write
 from nyxcore.llm.base import StopSignal
 from nyxcore.states import Status
 
@@ -228,6 +229,4 @@ def plan_verify(run: AnalysisRun) -> None:
     ]
     for unit in plan.add(run, specs):
         if unit.reused:
-            from analysis.units.verify import write
-
             write(run, unit, unit.result)
