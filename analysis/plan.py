@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from analysis.analyzers import MODEL_ANALYZERS, ModelAnalyzer
 from analysis.chunks import chunk_key
-from analysis.models import AnalysisRun, Unit, UnitKind
+from analysis.models import PAID, AnalysisRun, Unit, UnitKind
 from analysis.plain import Chunk
 from analysis.rows import chunk_json, digest, options_of
 from nyxcore.llm import models as registry
@@ -111,7 +111,9 @@ def _row(run: AnalysisRun, spec: Spec, earlier: Unit | None) -> Unit:
 
 def _answered(run: AnalysisRun, keys: Collection[str]) -> dict[tuple[str, str], Unit]:
     """The newest completed unit of the same owner for each key."""
-    earlier = Unit.objects.filter(key__in=keys, status=S.COMPLETED, run__owner=run.owner_id)
+    earlier = Unit.objects.filter(
+        key__in=keys, status=S.COMPLETED, run__owner=run.owner_id, kind__in=PAID
+    )  # what costs nothing is done anew
     return {(unit.kind, unit.key): unit for unit in earlier.exclude(run=run).order_by("pk")}
 
 

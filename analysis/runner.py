@@ -157,12 +157,11 @@ def request_of(attempt: UnitAttempt, ask: Ask) -> dict[str, Any]:
 def _asked(ask: Ask, request: dict[str, Any], call: Call) -> Completion:
     """The call itself, which holds no database connection."""
     connection.close()
-    # What all calls of a phase have alike comes first, so that the vendor's cache finds it again.
-    prompt = f"{ask.shared}\n\n{ask.prompt}" if ask.shared else ask.prompt
     return llm.complete(
         Request(
             model=request["model"],
-            messages=(Message("user", prompt),),
+            messages=(Message("user", ask.prompt),),
+            shared=ask.shared,
             max_tokens=request["max_tokens"],
             system=ask.system,
             schema=ask.schema,

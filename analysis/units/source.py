@@ -97,7 +97,7 @@ def pack(run: AnalysisRun, built: Manifest) -> tuple[list[Chunk], dict[str, list
         files = analyzer.select(built.files)
         paths = tuple(file.path for file in files)
         if paths not in by_files:
-            made = chunks.pack(files, built.texts)
+            made = chunks.pack(files, built.texts, target=settings.NYXCORE_ANALYSIS_CHUNK)
             by_files[paths] = list(range(len(packed), len(packed) + len(made)))
             packed += made
         packs[analyzer.name] = by_files[paths]

@@ -39,6 +39,7 @@ class Scripted:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Request]] = []
         self.replies: dict[str, Callable[[Request], Any]] = {}
+        self.page_path = "app.py"  # that a planned page rests on
 
     def complete(self, request: Request, *, on_text: Callable[[str], None], stop: StopSignal) -> Completion:
         kind = next(kind for begin, kind in KINDS.items() if request.system.startswith(begin))
@@ -70,10 +71,11 @@ class Scripted:
         return json.dumps({"reason": "Went through it.", "verdict": "confirmed"})
 
     def _plan(self, request: Request) -> str:
-        return json.dumps({"pages": [{"title": "Parts", "purpose": "What there is.", "paths": ["app.py"]}]})
+        page = {"title": "Parts", "purpose": "What there is.", "paths": [self.page_path]}
+        return json.dumps({"pages": [page]})
 
     def _page(self, request: Request) -> str:
-        return "The shop begins in `app.py:1-2`."
+        return f"It begins in `{self.page_path}:1-2`."
 
     def list_models(self) -> list[Any]:
         return []
@@ -151,7 +153,9 @@ def module(name: str, *, bug: bool = False, lines: int = 12) -> str:
     return "\n".join([*body, "    return total", ""])
 
 
-def begin(folder: Path, *, owner: Any = None, start: bool = True, budget: Any = None, **options: Any) -> AnalysisRun:
+def begin(
+    folder: Path, *, owner: Any = None, start: bool = True, budget: Any = None, **options: Any
+) -> AnalysisRun:
     """An analysis of a folder by one analyzer, started; it asks nobody to confirm unless told to."""
     options = {"analyzers": ("correctness",), "confirm": False} | options
     run = services.create_analysis(
@@ -207,5 +211,9 @@ def units(run: AnalysisRun, kind: str) -> list[Unit]:
 
 def found(run: AnalysisRun) -> list[str]:
     """Where the findings stand that are kept and no program made by itself."""
-    rows = Finding.objects.filter(run=run, kept_as=None).exclude(analyzer="static").order_by("path", "start_line")
+    rows = (
+        Finding.objects.filter(run=run, kept_as=None)
+        .exclude(analyzer="static")
+        .order_by("path", "start_line")
+    )
     return [f"{row.path}:{row.start_line}" for row in rows]
