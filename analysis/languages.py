@@ -69,6 +69,8 @@ def _binary(extension: str) -> bool:
     from identify.extensions import EXTENSIONS, EXTENSIONS_NEED_BINARY_CHECK
 
     tags = EXTENSIONS.get(extension, set())
+    if "image" in tags:
+        return True  # drawings that are text, too
     return "binary" in tags and "text" not in tags and extension not in EXTENSIONS_NEED_BINARY_CHECK
 
 
