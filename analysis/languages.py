@@ -48,6 +48,15 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What identify does not know; the rest is known by its bytes.
+# fmt: off
+MORE_BINARY = frozenset({
+    "7z", "a", "apk", "arrow", "avi", "bin", "class", "dat", "db", "deb", "dmg", "docx", "flac",
+    "ipa", "iso", "jks", "keystore", "lib", "lz4", "m4a", "mkv", "mo", "mov", "mp3", "mp4", "npy",
+    "npz", "o", "obj", "ods", "odt", "ogg", "parquet", "pkl", "pptx", "pyc", "pyo", "rar", "rpm",
+    "sqlite", "sqlite3", "wasm", "wav", "webm", "xlsx", "xz", "zst",
+})
+# fmt: on
 GUESSED = 1 << 16  # bytes that a guess of the encoding looks at
 
 
@@ -69,8 +78,8 @@ def _binary(extension: str) -> bool:
     from identify.extensions import EXTENSIONS, EXTENSIONS_NEED_BINARY_CHECK
 
     tags = EXTENSIONS.get(extension, set())
-    if "image" in tags:
-        return True  # drawings that are text, too
+    if "image" in tags or extension in MORE_BINARY:
+        return True  # of images those that are text, too
     return "binary" in tags and "text" not in tags and extension not in EXTENSIONS_NEED_BINARY_CHECK
 
 
