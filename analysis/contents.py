@@ -49,7 +49,7 @@ def look(facts: FileFacts, data: bytes, allowed: tuple[str, ...] = ()) -> Looked
     known = replace(
         facts,
         language=facts.language or language(os.path.basename(facts.path), data[:200]),
-        encoding="utf-8" if encoding == "utf-8-sig" else encoding,
+        encoding=encoding,
         lines=len(lines),
         tokens=estimate_tokens(text),
     )
@@ -65,7 +65,7 @@ def look(facts: FileFacts, data: bytes, allowed: tuple[str, ...] = ()) -> Looked
 
 
 def _by_lines(lines: list[str]) -> tuple[str, str] | None:
-    if not any(lines):
+    if not any(line.strip() for line in lines):
         return "empty", "nothing but blank lines"
     for number, line in enumerate(lines[:HEADER_LINES], 1):
         if GENERATED.search(line[:1_000]):

@@ -14,10 +14,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from analysis.errors import SourceError
 from nyxcore.llm.base import Stopped, StopSignal
@@ -149,12 +149,12 @@ class Git:
         if self.stop is not None and self.stop.is_set():
             raise Stopped("Reading the source was stopped.", reason=self.stop.cause)
 
-    def _watch(self, budget: Budget) -> Callable[[], None]:
+    def _watch(self, budget: Budget) -> Look:
         """Return what looks at stop signal, clock and disk, and raises when one of them says enough."""
         ends = time.monotonic() + budget.seconds
         seen = time.monotonic()
 
-        def look() -> None:
+        def look(last: bool = False) -> None:
             nonlocal seen
             self.check_stop()
             if time.monotonic() > ends:
@@ -164,12 +164,18 @@ class Git:
                     "timeout",
                     retryable=True,
                 )
-            if budget.disk and time.monotonic() - seen > TICK:
+            if budget.disk and (last or time.monotonic() - seen > TICK):
                 if disk_use(self.folder) > budget.disk:
                     raise too_large(budget.disk)
                 seen = time.monotonic()
 
         return look
+
+
+class Look(Protocol):
+    """Looks whether a call of git must end; `last` is the look after its end."""
+
+    def __call__(self, last: bool = False) -> None: ...
 
 
 class GitFailed(Exception):
@@ -250,7 +256,7 @@ def _feed(popen: subprocess.Popen[bytes], data: bytes | IO[bytes]) -> None:
             pipe.write(chunk)
 
 
-def _collect(running: Running, budget: Budget, look: Callable[[], None]) -> bytes:
+def _collect(running: Running, budget: Budget, look: Look) -> bytes:
     """Read standard output to its end, looking at the limits every tick."""
     output = bytearray()
     with selectors.DefaultSelector() as selector:
@@ -269,7 +275,7 @@ def _collect(running: Running, budget: Budget, look: Callable[[], None]) -> byte
                     "Choose a smaller repository or a folder of it.",
                     "too_large",
                 )
-    look()
+    look(last=True)  # what came between two ticks counts too
     running.wait()
     return bytes(output)
 

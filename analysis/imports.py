@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from analysis.plain import FileFacts
 
 Parts = tuple[str, ...]
-INDEXES = {"__init__", "index", "mod", "lib", "main"}  # a file that stands for its folder
+INDEXES = {"__init__", "index", "mod"}  # files that stand for their folder
+RUST_INDEXES = {"lib.rs", "main.rs"}
 CANDIDATES = 40  # files of one name that are compared
 TARGETS = 4  # files that one import may mean, such as those of a package in Go
 QUOTED = re.compile(r"[\"'`]([^\"'`]+)[\"'`]")
@@ -60,8 +61,8 @@ class Index:
 def module_of(path: str) -> Parts:
     """Return a path as an import would name it: without extension, and without a file that stands for its folder."""
     parts = path.split("/")
-    parts[-1] = parts[-1].split(".")[0] or parts[-1]
-    if len(parts) > 1 and parts[-1] in INDEXES:
+    name, parts[-1] = parts[-1], parts[-1].split(".")[0] or parts[-1]
+    if len(parts) > 1 and (parts[-1] in INDEXES or name in RUST_INDEXES):
         parts.pop()
     return tuple(parts)
 

@@ -44,10 +44,19 @@ PREFERRED = (
 BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What identify does not know; the rest is known by its bytes.
+# fmt: off
+MORE_BINARY = frozenset({
+    "7z", "a", "apk", "arrow", "avi", "bin", "class", "dat", "db", "deb", "dmg", "docx", "flac",
+    "ipa", "iso", "jks", "keystore", "lib", "lz4", "m4a", "mkv", "mo", "mov", "mp3", "mp4", "npy",
+    "npz", "o", "obj", "ods", "odt", "ogg", "parquet", "pkl", "pptx", "pyc", "pyo", "rar", "rpm",
+    "sqlite", "sqlite3", "wasm", "wav", "webm", "xlsx", "xz", "zst",
+})
+# fmt: on
 GUESSED = 1 << 16  # bytes that a guess of the encoding looks at
 
 
@@ -69,6 +78,8 @@ def _binary(extension: str) -> bool:
     from identify.extensions import EXTENSIONS, EXTENSIONS_NEED_BINARY_CHECK
 
     tags = EXTENSIONS.get(extension, set())
+    if "image" in tags or extension in MORE_BINARY:
+        return True  # of images those that are text, too
     return "binary" in tags and "text" not in tags and extension not in EXTENSIONS_NEED_BINARY_CHECK
 
 
@@ -130,6 +141,7 @@ def decode(data: bytes, encoding: str = "") -> tuple[str, str]:
 
 
 def _clean(text: str) -> str:
+    text = text.removeprefix("\ufeff")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.replace("\0", "\ufffd") if "\0" in text else text

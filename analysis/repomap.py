@@ -75,7 +75,8 @@ def _draw(files: Sequence[FileFacts], named: set[str]) -> str:
 
 def _file(facts: FileFacts) -> str:
     tops = dict.fromkeys(symbol.name for symbol in facts.symbols if not symbol.parent)
-    names = ", ".join(list(tops)[:NAMES_SHOWN]) + (", ..." if len(tops) > NAMES_SHOWN else "")
+    public_first = sorted(tops, key=lambda name: name.startswith("_"))
+    names = ", ".join(public_first[:NAMES_SHOWN]) + (", ..." if len(tops) > NAMES_SHOWN else "")
     return f"  {_shown(facts.path.rpartition('/')[2])}{': ' if names else ''}{names}"
 
 

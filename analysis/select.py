@@ -5,7 +5,7 @@ The rules stand in one order, and the first that matches names the reason, so no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -101,11 +101,12 @@ class Rules:
     exclude: Patterns
     attributes: attributes.Attributes
     options: Options
+    missing: Container[str] = ()
 
     @classmethod
     def of(cls, source: Source, options: Options) -> Rules:
         read = attributes.read(source)
-        return cls(Patterns(options.include), Patterns(options.exclude), read, options)
+        return cls(Patterns(options.include), Patterns(options.exclude), read, options, source.missing)
 
     def chosen(self, path: str) -> bool:
         """Named in full by a person, so it may be larger."""
@@ -172,6 +173,8 @@ def _binary(entry: Entry, rules: Rules) -> Found:
 
 
 def _size(entry: Entry, rules: Rules) -> Found:
+    if entry.blob in rules.missing:
+        return "unreadable", "The object store does not have it."
     limit = CHOSEN_LIMIT if rules.chosen(entry.path) else SIZE_LIMIT
     if entry.size > limit:
         return "too_large", f"{entry.size:,} bytes; the limit is {limit:,}"

@@ -8,6 +8,7 @@ with open_source(SourceSpec("git", url="https://host/owner/name.git")) as source
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -51,6 +52,7 @@ class Source:
         self.skipped = tuple(skipped)
         self.limits = limits
         self.has_history = has_history
+        self.missing: set[str] = set()  # blobs that the tree names and the store does not have
         self._listed: list[Entry] | None = None
         self.tree = self._subtree() if subpath else tree
 
@@ -64,7 +66,7 @@ class Source:
         if self._listed is None:
             budget = Budget(self.limits.seconds)
             listed = self.git.run("ls-tree", "-r", "-l", "-z", "--full-tree", self.root, budget=budget)
-            self._listed = [_entry(line) for line in listed.split(b"\0") if line]
+            self._listed = [self._entry(line) for line in listed.split(b"\0") if line]
             if len(self._listed) > self.limits.entries:
                 raise SourceError(
                     f"The source has {len(self._listed):,} files; {self.limits.entries:,} is the limit. "
@@ -107,6 +109,14 @@ class Source:
         sizes = {entry.blob: entry.size for entry in self.all_entries()}
         return [blob for blob in blobs if sizes.get(blob, self.limits.file + 1) <= self.limits.file]
 
+    def _entry(self, line: bytes) -> Entry:
+        """One line of ls-tree: mode, type, id and size, then a tab and the path."""
+        facts, _, path = line.partition(b"\t")
+        mode, kind, blob, size = facts.decode().split()
+        if not size.isdigit() and kind == "blob":
+            self.missing.add(blob)
+        return Entry(os.fsdecode(path), mode, blob, int(size) if size.isdigit() else 0)
+
     def _subtree(self) -> str:
         try:
             found = self.git.run("rev-parse", "--verify", "--end-of-options", f"{self.root}:{self.subpath}")
@@ -119,18 +129,6 @@ class Source:
                 "subpath",
             )
         return found.decode().strip()
-
-
-def _entry(line: bytes) -> Entry:
-    """One line of ls-tree: mode, type, id and size, then a tab and the path."""
-    facts, _, path = line.partition(b"\t")
-    mode, _, blob, size = facts.split()
-    return Entry(
-        path.decode("utf-8", "surrogateescape"),
-        mode.decode(),
-        blob.decode(),
-        int(size) if size.isdigit() else 0,
-    )
 
 
 @contextlib.contextmanager
