@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from analysis.mermaid import Edge, Flowchart, Line, SequenceDiagram
 
@@ -49,8 +50,15 @@ def describe(diagram: Flowchart | SequenceDiagram) -> str:
 # --- flowchart ------------------------------------------------------------------------------------------------
 
 
-def layers(chart: Flowchart) -> list[list[str]]:
-    """Each node one layer after the last one that leads to it; edges that close a circle do not count."""
+Rows = list[list[str]]
+Ways = dict[Edge, list[str]]
+
+
+def layers(chart: Flowchart) -> tuple[Rows, Ways]:
+    """Each node one layer after the last one that leads to it; edges that close a circle do not count.
+
+    An edge over several layers gets a place of its own in each between, so that it passes beside the boxes: its way.
+    """
     forward = _without_circles(chart)
     depth = dict.fromkeys(chart.nodes, 0)
     for _ in chart.nodes:  # settles after at most so many rounds, as there is no circle left
@@ -61,11 +69,18 @@ def layers(chart: Flowchart) -> list[list[str]]:
                 moved = True
         if not moved:
             break
-    rows: list[list[str]] = [[] for _ in range(1 + max(depth.values()))]
+    rows: Rows = [[] for _ in range(1 + max(depth.values()))]
     for name in chart.nodes:
         rows[depth[name]].append(name)
-    _untangle(rows, chart.edges)
-    return rows
+    ways: Ways = {}
+    for number, edge in enumerate(dict.fromkeys(chart.edges)):
+        low, high = sorted((depth[edge.frm], depth[edge.to]))
+        between = [f"\0{number}.{layer}" for layer in range(low + 1, high)]
+        for layer, name in enumerate(between, low + 1):
+            rows[layer].append(name)
+        ways[edge] = [edge.frm, *(between if depth[edge.frm] == low else between[::-1]), edge.to]
+    _untangle(rows, [pair for way in ways.values() for pair in pairwise(way)])
+    return rows, ways
 
 
 def _without_circles(chart: Flowchart) -> list[Edge]:
@@ -92,12 +107,12 @@ def _without_circles(chart: Flowchart) -> list[Edge]:
     return kept
 
 
-def _untangle(rows: list[list[str]], edges: Sequence[Edge]) -> None:
+def _untangle(rows: Rows, pairs: Sequence[tuple[str, str]]) -> None:
     """Order each layer by the mean place of its neighbours: fewer edges cross."""
     near: dict[str, list[str]] = {name: [] for row in rows for name in row}
-    for edge in edges:
-        near[edge.frm].append(edge.to)
-        near[edge.to].append(edge.frm)
+    for one, other in pairs:
+        near[one].append(other)
+        near[other].append(one)
     for turn in range(SWEEPS):
         place = {name: index for row in rows for index, name in enumerate(row)}
         for row in rows if turn % 2 == 0 else rows[::-1]:
@@ -108,12 +123,13 @@ def _untangle(rows: list[list[str]], edges: Sequence[Edge]) -> None:
 
 def _flow(chart: Flowchart, name: str) -> str:
     text = {node: _wrapped(label, WRAP) for node, label in chart.nodes.items()}
-    size = {node: _box(lines) for node, lines in text.items()}
-    spots, width, height = _spots(layers(chart), size, chart.across)
+    rows, ways = layers(chart)
+    size = {node: _box(text[node]) if node in text else (GAP_BESIDE, 1.0) for row in rows for node in row}
+    spots, width, height = _spots(rows, size, chart.across)
     arrow = f"arrow-{name}"
-    drawn = [_link(edge, spots, size, chart.across, arrow) for edge in chart.edges]
-    for node, (x, y) in spots.items():
-        wide, high = size[node]
+    drawn = [_link(edge, ways[edge], spots, size, chart.across, arrow) for edge in chart.edges]
+    for node in chart.nodes:
+        (x, y), (wide, high) = spots[node], size[node]
         radius = high / 2 if node in chart.round else 5
         drawn.append(
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{wide:.0f}" height="{high:.0f}" rx="{radius:.0f}" '
@@ -148,28 +164,52 @@ def _spots(
     return spots, *((length, breadth) if across else (breadth, length))
 
 
-def _link(edge: Edge, spots: Spots, size: dict[str, tuple[float, float]], across: bool, arrow: str) -> str:
-    x1, y1 = spots[edge.frm][0] + size[edge.frm][0] / 2, spots[edge.frm][1] + size[edge.frm][1] / 2
-    x2, y2 = spots[edge.to][0] + size[edge.to][0] / 2, spots[edge.to][1] + size[edge.to][1] / 2
+def _link(
+    edge: Edge,
+    way: Sequence[str],
+    spots: Spots,
+    size: dict[str, tuple[float, float]],
+    across: bool,
+    arrow: str,
+) -> str:
     if edge.frm == edge.to:
-        x, y = spots[edge.frm][0] + size[edge.frm][0], y1
+        x, y = spots[edge.frm][0] + size[edge.frm][0], spots[edge.frm][1] + size[edge.frm][1] / 2
         path, middle = f"M{x:.0f} {y - 6:.0f}c24 -8 24 20 0 12", (x + 26, y)
     else:
-        side = 0 if across else 1
-        sign = 1 if (x2, y2)[side] >= (x1, y1)[side] else -1
-        if across:
-            x1, x2 = x1 + sign * size[edge.frm][0] / 2, x2 - sign * size[edge.to][0] / 2
-            bend = (x2 - x1) / 2
-            path = f"M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
-        else:
-            y1, y2 = y1 + sign * size[edge.frm][1] / 2, y2 - sign * size[edge.to][1] / 2
-            bend = (y2 - y1) / 2
-            path = f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"
+        points = _points(way, spots, size, across)
+        path = f"M{points[0][0]:.0f} {points[0][1]:.0f}" + "".join(
+            _curve(a, b, across) for a, b in pairwise(points)
+        )
+        (x1, y1), (x2, y2) = points[(len(points) - 1) // 2], points[(len(points) - 1) // 2 + 1]
         middle = ((x1 + x2) / 2, (y1 + y2) / 2)
     dash = ' stroke-dasharray="4 3"' if edge.dashed else ""
     head = f' marker-end="url(#{arrow})"' if edge.head else ""
     label = _text([_cut(edge.label, LABEL)], middle[0], middle[1] - 4, small=True) if edge.label else ""
     return f'<path d="{path}" fill="none" stroke="currentColor" opacity="0.75"{dash}{head}/>{label}'
+
+
+def _points(
+    way: Sequence[str], spots: Spots, size: dict[str, tuple[float, float]], across: bool
+) -> list[tuple[float, float]]:
+    """The middles of the places on a way, from border to border of its two boxes."""
+    points = [(spots[name][0] + size[name][0] / 2, spots[name][1] + size[name][1] / 2) for name in way]
+    along = 0 if across else 1
+    sign = 1 if points[-1][along] >= points[0][along] else -1
+    for place, turn in ((0, sign), (-1, -sign)):
+        x, y = points[place]
+        half = turn * size[way[place]][along] / 2
+        points[place] = (x + half, y) if across else (x, y + half)
+    return points
+
+
+def _curve(frm: tuple[float, float], to: tuple[float, float], across: bool) -> str:
+    """A curve that leaves and arrives along the direction of reading."""
+    (x1, y1), (x2, y2) = frm, to
+    if across:
+        bend = (x2 - x1) / 2
+        return f"C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
+    bend = (y2 - y1) / 2
+    return f"C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"
 
 
 # --- sequence diagram -----------------------------------------------------------------------------------------

@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel
 
 from analysis import diagrams, mermaid
 from analysis.plain import Ask, Citation, FileFacts, Overview, PagePlan, Texts
-from analysis.prompting import BadAnswer, clean, data_rule, fence, numbered, read_answer, told
+from analysis.prompting import BadAnswer, data_rule, fence, numbered, read_answer, told
 from nyxcore import markdown
 from nyxcore.ui import printable
 
@@ -81,9 +81,9 @@ You plan a document about a repository: {title}. {aim}
 {plan}
 
 Answer with a list of pages in reading order. Each has a short title, a purpose of one sentence (the question that the
-page answers), and paths: the files that it rests on, the most telling first, at most {files}, spelled exactly as the
-map has them. A page may only speak of what its files show, so choose files that show it. Plan no page for something
-that the repository does not have.
+page answers), and paths: the files that it rests on, the most telling first, at most {files}, each spelled as the map
+has it, folder and name joined, without a leading `./`. A page may only speak of what its files show, so choose files
+that show it. Plan no page for something that the repository does not have.
 
 # The data
 {data}"""
@@ -148,13 +148,10 @@ def ask_plan(kind: DocumentKind, overview: Overview, repo_map: str, marker: str)
     )
 
 
-Text = Annotated[str, AfterValidator(clean)]
-
-
 class _Page(BaseModel):
-    title: Text
-    purpose: Text = ""
-    paths: list[Text]
+    title: str
+    purpose: str = ""
+    paths: list[str]
 
 
 class _Plan(BaseModel):
@@ -175,8 +172,9 @@ def parse_plan(text: str, manifest: Mapping[str, FileFacts]) -> Plan:
     unknown: dict[str, None] = {}
     pages: dict[str, PagePlan] = {}
     for page in read_answer(text, _Plan).pages:
-        known = [path for path in dict.fromkeys(page.paths) if path in manifest and manifest[path].read]
-        unknown |= dict.fromkeys(path for path in page.paths if path not in known)
+        named = dict.fromkeys(path.strip().removeprefix("./") for path in page.paths)
+        known = [path for path in named if path in manifest and manifest[path].read]
+        unknown |= dict.fromkeys(path for path in named if path not in known)
         title = " ".join(page.title.split())[:80]
         if known and title and len(pages) < MOST_PAGES:
             slug = _slug(title, pages)
@@ -237,7 +235,8 @@ def stale(page_blobs: Mapping[str, str], current: Mapping[str, str]) -> list[str
 
 CITED = re.compile(r"`(?P<path>[^`\s][^`\n]*?):(?P<start>\d{1,9})(?:\s?[-–]\s?(?P<end>\d{1,9}))?`")
 _BLOCK = re.compile(
-    r"^(?P<mark>```+|~~~+)[ \t]*(?P<word>\w*)[^\n]*\n(?P<body>.*?)^(?P=mark)[ \t]*$", re.MULTILINE | re.DOTALL
+    r"^(?P<mark>`{3,}+|~{3,}+)[ \t]*(?P<word>\w*)[^\n]*\n(?P<body>.*?)^(?P=mark)[`~]*[ \t]*$",
+    re.MULTILINE | re.DOTALL,
 )
 _RENDERED = re.compile(r"<code>([^<]+?):(\d{1,9})(?:\s?[-–]\s?(\d{1,9}))?</code>")
 
@@ -270,6 +269,8 @@ def render(text: str, cited: Sequence[Citation], link: Callable[[Citation], str]
         drawings.append(drawn)
         return f"\n\n{word}{len(drawings) - 1}\n\n"
 
+    if len(text) > markdown.RENDERED_UP_TO:
+        return markdown.render(text)
     html = str(markdown.render(_BLOCK.sub(taken_out, text)))
     html = _RENDERED.sub(partial(_linked, cited=cited, link=link), html)
     for number, drawn in enumerate(drawings):

@@ -19,7 +19,8 @@ from analysis.plain import Located, Place, RawFinding
 NEARLY = 0.85  # ratio of difflib from which a window counts as the quote
 MOST_WINDOWS = 60  # that are compared character by character
 NEAR = 12  # lines around the hint that are always tried
-LONGEST_QUOTE = 3_000  # characters; beyond, only an exact match counts
+LONGEST_QUOTE = 2_000  # characters; beyond, only an exact match counts
+MOST_WORK = 20_000_000  # pairs of characters compared for one quote: bounds what a hostile file can cost
 PART_OF_LINE = 12  # characters; a shorter piece of a line may stand anywhere
 COMMON_WORD = 400  # lines; a word in more of them says nothing about the place
 
@@ -36,7 +37,7 @@ def normalised(line: str) -> str:
 
 def lines_of(excerpt: str) -> list[str]:
     """The lines of a quote as they are compared: no blank ones, no numbers in front, single spaces."""
-    lines = [line for line in excerpt.splitlines() if line.strip()]
+    lines = [line for line in excerpt.split("\n") if line.strip()]  # as the lines of files are counted
     if lines and all(_NUMBERED.match(line) for line in lines):
         lines = [_NUMBERED.sub("", line) for line in lines]
     return [line for line in map(normalised, lines) if line]
@@ -150,7 +151,7 @@ def _part(index: FileIndex, quote: Sequence[str], hint: int) -> Located | None:
 def _similar(index: FileIndex, quote: Sequence[str], hint: int) -> Located:
     """The best window of about as many lines, if it is similar enough."""
     wanted, size = "\n".join(quote), len(quote)
-    best, at, width = 0.0, 0, size
+    best, at, width, work = 0.0, 0, size, 0
     if len(wanted) <= LONGEST_QUOTE:
         matcher = SequenceMatcher(autojunk=False)
         matcher.set_seq2(wanted)
@@ -161,8 +162,9 @@ def _similar(index: FileIndex, quote: Sequence[str], hint: int) -> Located:
                     continue
                 matcher.set_seq1(window)
                 least = max(best, NEARLY)
-                if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least:
+                if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least or work > MOST_WORK:
                     continue
+                work += len(window) * len(wanted)
                 ratio = matcher.ratio()
                 if ratio > best:
                     best, at, width = ratio, place, lines
@@ -201,7 +203,7 @@ def find(place: Place, index_of: Callable[[str], FileIndex | None]) -> Located:
     if index is None:
         return Located(rejected="not_in_manifest", score=0.0)
     hint = place.start_line
-    numbers = [int(found[1]) for found in map(_NUMBERED.match, place.excerpt.splitlines()) if found]
+    numbers = [int(found[1]) for found in map(_NUMBERED.match, place.excerpt.split("\n")) if found]
     if numbers and all(b == a + 1 for a, b in pairwise(numbers)):
         hint = numbers[0]  # copied together with the numbers in front
     return locate(index, place.excerpt, hint)

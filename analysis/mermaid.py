@@ -54,7 +54,8 @@ class Unreadable(ValueError):
 
 def parse(source: str) -> Flowchart | SequenceDiagram | None:
     """The diagram of a block, None where it is none of the known kinds or holds anything that is not known."""
-    lines = [line.strip().rstrip(";") for line in source[: LONGEST + 1].splitlines()]
+    # Single spaces: long runs of them would make the patterns slow.
+    lines = [" ".join(line.split()).rstrip("; ") for line in source[: LONGEST + 1].splitlines()]
     lines = [line for line in lines if line and not line.startswith("%%")]
     if not lines or len(source) > LONGEST:
         return None

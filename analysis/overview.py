@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from analysis.plain import Ask, Overview
-from analysis.prompting import clean, data_rule, fence, read_answer
+from analysis.prompting import data_rule, fence, read_answer
 
 VERSION = "1"
 MAX_TOKENS = 4_000
@@ -61,14 +61,11 @@ def ask(repo_map: str, documents: Mapping[str, str], marker: str) -> Ask:
     )
 
 
-Text = Annotated[str, AfterValidator(clean)]
-
-
 class _Answer(BaseModel):
-    summary: Text = Field(min_length=1)
-    stack: list[Text] = Field(default_factory=list)
-    layout: Text = ""
-    conventions: Text = ""
+    summary: str = Field(min_length=1)
+    stack: list[str] = Field(default_factory=list)
+    layout: str = ""
+    conventions: str = ""
 
 
 def parse(text: str) -> Overview:

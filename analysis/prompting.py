@@ -6,9 +6,10 @@ hold a random word of this run, in the user's part of a request; the system part
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -70,16 +71,29 @@ def read_answer(text: str, shape: type[Model]) -> Model:
     """The answer as `shape`; BadAnswer where it is none. A code fence around the JSON is forgiven."""
     fenced = FENCED.match(text)
     try:
-        return shape.model_validate_json(fenced[1] if fenced else text)
+        return shape.model_validate(_storable(json.loads(fenced[1] if fenced else text)))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         where = f" at {place}" if place else ""
         raise BadAnswer(f"The answer does not fit its schema{where}: {first['msg']}.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer(
+            f"The answer does not fit its schema: it is no JSON ({type(error).__name__})."
+        ) from error
 
 
-def clean(text: str) -> str:
-    """`text` without what PostgreSQL cannot store: NUL and lone surrogates, which JSON can spell."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _storable(value: Any) -> Any:
+    """`value` without what PostgreSQL cannot store in text: NUL and lone surrogates, both of which JSON can spell.
+
+    Before validation, because pydantic refuses a whole answer for one half of an emoji.
+    """
+    if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_storable(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _storable(part) for name, part in value.items()}
+    return value

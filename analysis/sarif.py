@@ -54,7 +54,7 @@ def to_sarif(
     run: dict[str, Any] = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "invocations": [_invocation(unread, gaps)],
+        "invocations": [_invocation(unread, [*gaps, *_left_out(len(findings))])],
         "results": [_result(one, places) for one in findings[:MOST_RESULTS]],
     }
     if source.uri:
@@ -63,6 +63,12 @@ def to_sarif(
     if source.commit:
         run["automationDetails"] = {"id": f"nyxcore/{source.commit}"}
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _left_out(count: int) -> list[str]:
+    if count <= MOST_RESULTS:
+        return []
+    return [f"{count - MOST_RESULTS:,} findings are left out: hosts take {MOST_RESULTS:,} in one run."]
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

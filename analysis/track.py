@@ -225,7 +225,10 @@ def _within(one: str, other: str) -> bool:
 def _like(one: Known, match: CheckedFinding) -> bool:
     least = LIKE if one.symbol else LIKE_WITHOUT_SYMBOL
     a, b = _plain(one.excerpt), _plain(match.raw.excerpt)
-    return bool(a and b) and SequenceMatcher(None, a[:2_000], b[:2_000], autojunk=False).ratio() >= least
+    if not a or not b:
+        return False
+    matcher = SequenceMatcher(None, a[:1_000], b[:1_000], autojunk=False)
+    return matcher.quick_ratio() >= least and matcher.ratio() >= least
 
 
 # --- renames --------------------------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from analysis.analyzers.base import Rule
 from analysis.locate import FileIndex, find
 from analysis.plain import Ask, CheckedFinding, FileFacts, Judgement, Texts
-from analysis.prompting import clean, data_rule, fence, numbered, read_answer, window
+from analysis.prompting import data_rule, fence, numbered, read_answer, window
 
 AROUND = 60  # lines on each side of the excerpt
 MOST_CALLEES = 8
@@ -146,7 +146,7 @@ def _is_shown(finding: CheckedFinding, start: int, end: int) -> bool:
 
 class _Answer(BaseModel):
     verdict: Literal["confirmed", "unsure", "refuted"]
-    reason: Annotated[str, AfterValidator(clean)] = Field(min_length=1)
+    reason: str = Field(min_length=1)
 
 
 def parse(text: str) -> Judgement:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from analysis.plain import Ask, FileFacts, Files, Level, Overview, Place, RawFinding, Severity
-from analysis.prompting import clean, data_rule, fence, read_answer, told
+from analysis.prompting import data_rule, fence, read_answer, told
 
 MOST_FINDINGS = 10  # of one chunk and analyzer
 MOST_EVIDENCE = 3
@@ -26,7 +26,7 @@ LEVELS: Mapping[Severity, Level] = {"critical": "error", "high": "error", "mediu
 PROSE = frozenset({"markdown", "rst", "text", "plain-text", "csv", "svg", "asciidoc", "tex", "diff"})
 SETTINGS = frozenset({"json", "yaml", "toml", "ini", "xml", "html", "css", "scss", "properties", "dotenv"})
 _TEST = re.compile(
-    r"(?:^|/)(?:tests?|__tests__|specs?|testdata|fixtures)/"
+    r"(?:^|/)(?:tests?|__tests__|testdata)/"
     r"|(?:^|/)(?:test_[^/]+|conftest)\.py$|_test\.(?:py|go|rb)$|\.(?:test|spec)\.[jt]sx?$|Tests?\.java$"
 )
 
@@ -249,12 +249,9 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-Text = Annotated[str, AfterValidator(clean)]
-
-
 class _Place(BaseModel):
-    path: Text = Field(min_length=1)
-    excerpt: Text
+    path: str = Field(min_length=1)
+    excerpt: str
     start_line: int = 0
 
     @field_validator("start_line")
@@ -267,12 +264,12 @@ class _Place(BaseModel):
 
 
 class _Claim(_Place):
-    rule_id: Text
-    title: Text = Field(min_length=1)
-    message: Text = Field(min_length=1)
+    rule_id: str
+    title: str = Field(min_length=1)
+    message: str = Field(min_length=1)
     severity: Severity
     confidence: float = 0.5
-    suggestion: Text = ""
+    suggestion: str = ""
     evidence: list[_Place] = Field(default_factory=list)
 
     @field_validator("confidence")

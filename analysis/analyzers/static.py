@@ -23,11 +23,11 @@ BUILT = re.compile(
     re.IGNORECASE,
 )
 FIRST, MIDDLE, LAST = "<<<<<<< ", "=======", ">>>>>>> "
-TODO = re.compile(
-    r"(?:#|//|/\*|^\s*\*|--|<!--|;|%|\"\"\"|''').*?\b(?P<word>TODO|FIXME|XXX|HACK)\b[:( ]*(?P<text>.*)"
-)
+TODO = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b[:( ]*")
+OPENS_COMMENT = re.compile(r"#|//|/\*|^\s*\*|--|<!--|;|%|\"\"\"|'''")
 NO_DEBT = frozenset({"markdown", "rst", "text", "plain-text", "json", "csv", "svg"})
-LONG_WORD = re.compile(r"[\w+/.~-]{12,}")
+NAME = re.compile(r"[^=:]*?(?<![\w.-])([A-Za-z_][\w.-]{0,59})[\"']?\s*([=:])")
+LONG_AND_MIXED = re.compile(r"(?=[^\d]*\d)\S{12,}")  # may itself be the secret
 HIDDEN = "[line with a secret, not shown]"
 
 RULES = (
@@ -216,9 +216,10 @@ def _secret(path: str, hit: Hit, shown: str) -> RawFinding:
 
 def masked(line: str) -> str:
     """The name that a line gives to its secret, and nothing of the secret."""
-    name, sign, _value = re.match(r"([^=:]*)([=:]?)(.*)", line.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
-    name = LONG_WORD.sub(lambda word: "…" if re.search(r"\d", word[0]) else word[0], name).strip()
-    return f"{name} {sign} …" if sign and re.search(r"\w", name) and len(name) <= 60 else HIDDEN
+    named = NAME.match(line.strip())
+    if named is None or LONG_AND_MIXED.search(named[1]):
+        return HIDDEN
+    return f"{named[1]} {named[2]} …"
 
 
 def _conflicts(path: str, lines: Sequence[str]) -> Iterator[RawFinding]:
@@ -244,14 +245,14 @@ def _conflicts(path: str, lines: Sequence[str]) -> Iterator[RawFinding]:
 def _debt(path: str, lines: Sequence[str]) -> Iterator[RawFinding]:
     for number, line in enumerate(lines, 1):
         found = TODO.search(line)
-        if found:
-            text = found["text"].strip(" */->").strip() or "no words"
+        if found and OPENS_COMMENT.search(line[: found.start()]):
+            text = line[found.end() :].strip(" */->").strip() or "no words"
             yield _finding(
                 "static/todo",
                 path,
                 number,
                 line,
-                f"{found['word']}: {text}",
+                f"{found[1]}: {text}",
                 f"The authors have put this off: {text}",
             )
 

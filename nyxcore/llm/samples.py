@@ -42,7 +42,10 @@ DEEP = 4  # below this, optional things are left out
 TOO_DEEP = 40
 
 NUMBERED = re.compile(r"^ *(\d+)\| (.*)$")
+SAID = re.compile(r'\bpath="([^"]+)"')
 LISTED = re.compile(r"^[-*] (\S+)")
+FOLDER = re.compile(r"^(?:\./|(\S+/))$")  # of a tree, with its files indented below
+IN_FOLDER = re.compile(r"^  ([^\s:,]+)(?::|$)")
 FILE = re.compile(r"(?:[\w@+.-]+/)*[\w@+-]*\.?[\w@+-]+\.\w+|(?:[\w@+.-]+/)+[\w@+.-]+|\b[A-Z]\w*file\b")
 TELLING = re.compile(r"\w.*\w.*\w")
 NO_CODE = ("#", "//", "/*", "*", "--", "<!--", '"""', "'''")
@@ -61,18 +64,24 @@ class Quote:
 
 
 def quotes_in(prompt: str) -> list[Quote]:
-    """The lines of code that a prompt shows with numbers, each with the file named last above it."""
-    found, listed, path = list[Quote](), list[Quote](), ""
+    """The lines of code that a prompt shows with numbers, each with the file named last above it.
+
+    Without any, the paths that it lists: `- path`, or as a tree of folders with indented names.
+    """
+    found, listed, path, folder = list[Quote](), list[Quote](), "", None
     for line in prompt.split("\n"):
-        code = NUMBERED.match(line)
-        if code is None:
-            named = FILE.search(line)
-            path = named[0] if named else path
-            item = LISTED.match(line)
-            if item and named:
+        if code := NUMBERED.match(line):
+            if path and TELLING.search(code[2]) and not code[2].lstrip().startswith(NO_CODE):
+                found.append(Quote(path, int(code[1]), code[2]))
+        elif opened := FOLDER.match(line):
+            folder = opened[1] or ""
+        elif folder is not None and (name := IN_FOLDER.match(line)):
+            listed.append(Quote(folder + name[1], 1, ""))
+        else:
+            said, named, item = SAID.search(line), FILE.search(line), LISTED.match(line)
+            path = said[1] if said else named[0] if named else path
+            if item and FILE.fullmatch(item[1]):
                 listed.append(Quote(item[1], 1, ""))
-        elif path and TELLING.search(code[2]) and not code[2].lstrip().startswith(NO_CODE):
-            found.append(Quote(path, int(code[1]), code[2]))
     return (found or listed)[:MOST_QUOTES]
 
 

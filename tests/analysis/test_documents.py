@@ -30,7 +30,7 @@ def plan(*pages):
 
 
 def test_a_plan_keeps_only_files_that_were_read():
-    made = parse_plan(plan(("Parts", ["src/app.py", "src/phantom.py", "src/app.py"])), MANIFEST)
+    made = parse_plan(plan(("Parts", ["./src/app.py", "src/phantom.py", "src/app.py"])), MANIFEST)
     assert made.pages == (PagePlan("parts", "Parts", "Why.", ("src/app.py",)),)
     assert made.unknown == ("src/phantom.py",)
 
@@ -217,6 +217,13 @@ def test_boxes_do_not_cover_each_other():
         assert all(
             x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y for x2, y2, w2, h2 in boxes[:index]
         )
+
+
+def test_an_edge_over_several_layers_has_a_place_in_each_and_a_circle_ends():
+    chart = mermaid.parse("graph TD\n a --> b --> c --> d\n a --> d\n d --> a\n")
+    rows, ways = diagrams.layers(chart)
+    assert [sum(name in chart.nodes for name in row) for row in rows] == [1, 1, 1, 1]
+    assert [len(ways[edge]) for edge in chart.edges] == [2, 2, 2, 4, 4]
 
 
 def test_a_page_is_stale_when_a_file_of_it_changed_or_is_gone():

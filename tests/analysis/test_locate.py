@@ -134,6 +134,11 @@ def test_an_empty_file_holds_nothing():
     assert judged(raw(), text="\n\n").rejected == "not_found"
 
 
+def test_a_form_feed_is_no_end_of_a_line():
+    text = "a = 1\n\f\nb = one\x0b + 2\nc = 3\n"
+    assert judged(raw(excerpt="b = one + 2"), text=text).start_line == 3
+
+
 def test_an_unknown_rule_is_rejected():
     assert judged(raw(rule_id="r/invented")).rejected == "unknown_rule"
 

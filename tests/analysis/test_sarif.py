@@ -9,6 +9,7 @@ from importlib.resources import files
 import jsonschema
 import pytest
 
+from analysis import sarif
 from analysis.analyzers import ANALYZERS
 from analysis.plain import FileFacts, Place
 from analysis.sarif import FINGERPRINT, Reported, Source, to_sarif, uri
@@ -77,6 +78,14 @@ def test_a_run_with_gaps_does_not_say_that_it_was_successful():
     (invocation,) = log(gaps=["One chunk is missing."])["runs"][0]["invocations"]
     assert invocation["executionSuccessful"] is False
     assert invocation["toolExecutionNotifications"][0]["message"]["text"] == "One chunk is missing."
+
+
+def test_findings_that_a_host_would_not_take_are_left_out_and_told(monkeypatch):
+    monkeypatch.setattr(sarif, "MOST_RESULTS", 1)
+    run = log(Reported(ONE), Reported(ONE), Reported(ONE))["runs"][0]
+    assert len(run["results"]) == 1
+    told = run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
+    assert told == "2 findings are left out: hosts take 1 in one run."
 
 
 def test_files_that_were_not_read_are_told():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
 from analysis.locate import FileIndex
-from analysis.track import Outcome, renamed, track
+from analysis.track import Outcome, State, renamed, track
 from tests.analysis.findings import finding, known, manifest_of
 
+ROOT = Path(__file__).parents[2]
 CODE = """\
 def total(rows):
     result = 0
@@ -194,3 +199,10 @@ def test_each_known_finding_takes_the_nearest():
 def test_a_copy_is_no_rename():
     now = manifest_of({"b.py": CODE, "c.py": CODE})
     assert renamed({"a.py": now["b.py"].blob}, now) == {}
+
+
+def test_the_documents_tell_every_state():
+    told = (ROOT / "docs/analysis.md").read_text(encoding="utf-8")
+    table = told.split("## Over several runs")[1].split("\n## ")[0]
+    words = {word.replace(" ", "_") for word in re.findall(r"^\| ([a-z ]+) \| ", table, re.M)}
+    assert words - {"word"} == set(get_args(State))

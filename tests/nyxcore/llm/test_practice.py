@@ -198,3 +198,10 @@ def test_without_lines_to_quote_nothing_is_quoted(ask):
 def test_a_listed_path_is_taken_where_no_code_is_shown(ask):
     schema = {"type": "array", "items": {"type": "string", "x-practice": "path"}}
     assert json.loads(ask("- src/a.py (12)\n", schema=schema).text) == ["src/a.py"]
+    tree = "./\n  Makefile\nsrc/deep/\n  a.py: f, g\n  x, y and 3 more\n"
+    assert set(json.loads(ask(tree, schema=schema).text)) == {"Makefile", "src/deep/a.py"}
+
+
+def test_a_path_that_is_named_as_such_is_taken_before_one_that_looks_like_one(ask):
+    prompt = SHOWN.replace("File: src/birds.py", '[a1.b2 path="src/my birds.py" lines=1-3]')
+    assert {one["path"] for one in json.loads(ask(prompt, schema=QUOTING).text)} == {"src/my birds.py"}
