@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from analysis.plain import FileFacts, Texts
 from nyxcore.llm.models import estimate_tokens
@@ -12,7 +12,6 @@ MAP_TOKENS = 4_000
 GUIDE_TOKENS = 6_000
 GUIDES = ("AGENTS.md", "CLAUDE.md", "CONTRIBUTING.md", "README.md")
 NAMES_SHOWN = 12  # of one file
-STEPS = 12  # halvings of the search for what fits
 
 
 def repo_map(
@@ -21,12 +20,21 @@ def repo_map(
     """Return the tree with the top definitions of the highest-ranked files, as much as fits into `tokens`."""
     read = [facts for facts in files if facts.read]
     ranked = sorted(read, key=lambda facts: (-(scores or {}).get(facts.path, 0.0), facts.path))
-    best, low, high = _folders(read, tokens), 0, len(ranked)
-    for _ in range(STEPS + len(ranked).bit_length()):
-        if low > high:
-            break
+    if estimate_tokens(_draw(read, set())) <= tokens:
+        return _largest(len(ranked), tokens, lambda n: _draw(read, {facts.path for facts in ranked[:n]}))
+    # Not even the folders fit: the top ones with their numbers, and the most important files alone.
+    head = _folders(read, tokens // 2)
+    return _largest(
+        len(ranked), tokens, lambda n: head + _draw(ranked[:n], {facts.path for facts in ranked[:n]})
+    )
+
+
+def _largest(most: int, tokens: int, draw: Callable[[int], str]) -> str:
+    """Return the largest of the drawings 0 to `most` that fits; each is larger than the one before."""
+    best, low, high = draw(0), 1, most
+    while low <= high:
         middle = (low + high) // 2
-        drawn = _draw(read, {facts.path for facts in ranked[:middle]})
+        drawn = draw(middle)
         if estimate_tokens(drawn) <= tokens:
             best, low = drawn, middle + 1
         else:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 HITS_KEPT = 20  # of one file
 LINE_LIMIT = 5_000
@@ -56,13 +57,16 @@ def _random(value: str) -> bool:
         return False
     if re.fullmatch(r"[A-Fa-f0-9-]+", value):
         return len(value) >= 32 and "-" not in value and entropy(value) > 3.0
-    if (
-        value.count("/") > 3
-        or re.search(r"[./_-][a-z]{3,}[./_-]", value)
-        or re.search(r"[A-Za-z]{12,}", value)
-    ):
+    if value.count("/") > 3 or re.search(r"[./_-][a-z]{3,}[./_-]", value):
         return False
-    return entropy(value) > 3.7
+    return _jumps(value) and entropy(value) > 3.7
+
+
+def _jumps(value: str) -> bool:
+    """Chance goes from letters to digits and from small to large all the time, words hardly ever."""
+    kinds = ["d" if c.isdigit() else "u" if c.isupper() else "l" for c in value if c.isalnum()]
+    jumps = sum(a != b for a, b in pairwise(kinds))
+    return jumps > (0.4 if len(set(kinds)) == 3 else 0.25) * len(kinds)
 
 
 def _rule(
