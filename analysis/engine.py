@@ -31,6 +31,9 @@ S = Status
 OPEN = (S.PENDING, S.RUNNING, S.WAITING)
 LIVE = (S.SCANNING, S.ANALYZING, S.GENERATING, S.WAITING, S.PAUSED)
 CLOSED = (S.COMPLETED, S.FAILED, S.CANCELLED)
+# A worker holds many units, so one may be lost several times without a fault of its own; and a run that is left alone
+# for hours must outlive some restarts of the machine.
+MORE_LOST = 2
 BAD_ANSWERS = 1  # further tries after an answer that does not fit its form
 LARGE = ("coverage", "estimate", "summary")
 
@@ -291,7 +294,7 @@ def _follow(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Dige
         transition(unit, S.RUNNING, S.PENDING)
         return result.reason
     elif result.reason == Reason.LOST:
-        _again(run, attempt, result, Cause.LOST, settings.NYXCORE_LOST_RETRIES)
+        _again(run, attempt, result, Cause.LOST, settings.NYXCORE_LOST_RETRIES + MORE_LOST)
     elif result.retryable:
         _again(run, attempt, result, Cause.BACKOFF, TRIES)
     elif result.reason == Reason.BAD_ANSWER:
