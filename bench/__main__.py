@@ -35,10 +35,31 @@ def pss(pid: int) -> float:
     raise LookupError(f"no Pss of {pid}")
 
 
+def analyses(owner: object, env: dict[str, str]) -> None:
+    """Chunks of an analysis, with one worker process and with two."""
+    from django.conf import settings
+
+    from bench import analysis
+
+    with analysis.source() as folder, analysis.model_server() as address:
+        settings.NYXCORE_ANALYSIS_ROOT = str(folder.parent)
+        told = {"ANTHROPIC_API_KEY": "bench", "ANTHROPIC_BASE_URL": address, "NYXCORE_LLM": "anthropic"}
+        sizes = {"NYXCORE_ANALYSIS_ROOT": str(folder.parent), "NYXCORE_ANALYSIS_CHUNK": "2500"}
+        for workers, parallel in ((1, 4), (2, 8)):
+            each = {"NYXCORE_PROVIDER_PARALLEL": str(parallel // workers), "NYXCORE_SWEEP_EVERY": "1"}
+            ours = ["-A", "nyxcore", "worker", "--pool", "threads", "--concurrency", "16"]
+            with contextlib.ExitStack() as stack:
+                for number in range(workers):
+                    stack.enter_context(worker(*ours, "-n", f"n{number}@%h", env=env | told | sizes | each))
+                time.sleep(8)  # the workers have started, and know the vendor's SDK
+                found = analysis.measure(owner, folder, parallel)
+            print(analysis.line(parallel, workers, *found), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page"])
+    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "analysis"])
     options = parser.parse_args()
     from nyxcore import embedded
 
@@ -70,6 +91,10 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
     owner = get_user_model().objects.create_user("bench")
     if options.only in (None, "page"):
         print(page.line(page.measure(owner, options.rounds)), flush=True)
+        if options.only:
+            return
+    if options.only in (None, "analysis"):
+        analyses(owner, env)
         if options.only:
             return
     sender = Process()
