@@ -66,6 +66,7 @@ class Reason(TextChoices):
     BUDGET = "budget", "The run's budget does not allow the next call."
     HANDOVER = "handover", "The worker was shut down and handed the step to another one."
     WAITING = "waiting", "A step waits for a person's decision."
+    ANALYSIS = "analysis", "An analysis of the source is under way."
     CONFIRM = "confirm", "Coverage and estimate wait for somebody's confirmation."
     SOURCE = "source", "The source could not be read."
     BAD_ANSWER = "bad_answer", "The answer does not have the form that was asked for."
@@ -93,6 +94,7 @@ NEXT_ACTION: dict[str, str] = {
     Reason.BUDGET: "Raise the budget, then resume.",
     Reason.HANDOVER: "Nothing to do; another worker goes on.",
     Reason.WAITING: "Open the step that needs you and decide.",
+    Reason.ANALYSIS: "Nothing to do unless the analysis itself waits for somebody; open it from the step.",
     Reason.CONFIRM: "Look at what is read and what it may cost, then confirm or exclude folders.",
     Reason.SOURCE: "Check the address, the branch and the folder, then resume.",
     Reason.BAD_ANSWER: "Retry, or choose another model.",
