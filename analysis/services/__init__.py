@@ -3,6 +3,7 @@
 A verb that the state does not allow raises Refused with a sentence for the person; nothing has changed then.
 """
 
+from analysis.plain import Options
 from analysis.services.base import CLOSED, LIVE, UNCHANGED, Refused, check_options
 from analysis.services.create import create_analysis, rescan_analysis, source_key, store_upload
 from analysis.services.findings import accept_finding, dismiss_finding, reopen_finding
@@ -25,6 +26,7 @@ __all__ = [
     "LIVE",
     "UNCHANGED",
     "Handed",
+    "Options",
     "Refused",
     "abandon",
     "accept_finding",
