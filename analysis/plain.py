@@ -59,9 +59,8 @@ class Options:
 
     include: tuple[str, ...] = ()  # gitignore-style patterns; empty: everything
     exclude: tuple[str, ...] = ()
-    allow_secrets: tuple[
-        str, ...
-    ] = ()  # paths that may be sent although something in them looks like a secret
+    migrations: bool = False  # read database migrations too
+    allow_secrets: tuple[str, ...] = ()  # paths that may be sent although they seem to hold a secret
     analyzers: tuple[str, ...] = ()  # names; empty: all
     documents: tuple[str, ...] = ()  # slugs of documents to write; empty: none
     verify: bool = True
@@ -227,3 +226,14 @@ class Estimate:
 
 Texts = Mapping[str, str]  # path: decoded text of the files that are read
 Files = Sequence[FileFacts]
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text as they are counted everywhere here: by line feeds alone, as grammars count.
+
+    `str.splitlines` would also part them at form feeds and rarer characters, and every number after would be wrong.
+    """
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return lines

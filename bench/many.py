@@ -144,7 +144,8 @@ def plan() -> str:
     """The plan of a claim, as it was run."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"EXPLAIN (ANALYZE, BUFFERS) {runner.CLAIM}", {"worker": "w", "lease": 60.0, "deadline": 60.0}
+            f"EXPLAIN (ANALYZE, BUFFERS) {runner.QUEUE.query}",
+            {"worker": "w", "lease": 60.0, "deadline": 60.0},
         )
         found = "\n".join(row[0] for row in cursor.fetchall())
         transaction.set_rollback(True)

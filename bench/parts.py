@@ -66,6 +66,30 @@ def streams(bench: Bench) -> Lines:
         yield from streams.report(bench.env, bench.rounds)
 
 
+def manifest(bench: Bench) -> Lines:
+    from bench import manifest
+
+    yield manifest.line()
+
+
+def analysis(bench: Bench) -> Lines:
+    """Chunks of an analysis, with one worker process and with two."""
+    from django.conf import settings
+
+    from bench import analysis
+
+    with analysis.source() as folder, analysis.model_server() as address:
+        settings.NYXCORE_ANALYSIS_ROOT = str(folder.parent)
+        told = {"ANTHROPIC_API_KEY": "bench", "ANTHROPIC_BASE_URL": address, "NYXCORE_LLM": "anthropic"}
+        sizes = {"NYXCORE_ANALYSIS_ROOT": str(folder.parent), "NYXCORE_ANALYSIS_CHUNK": "2500"}
+        for number, parallel in ((1, 4), (2, 8)):
+            each = {"NYXCORE_PROVIDER_PARALLEL": str(parallel // number), "NYXCORE_SWEEP_EVERY": "1"}
+            with workers(number, bench.env | told | sizes | each):
+                time.sleep(STARTED)  # they know the vendor's SDK then
+                found = analysis.measure(bench.owner, folder, parallel)
+            yield analysis.line(parallel, number, *found)
+
+
 def memory(bench: Bench) -> Lines:
     yield idle_memory(bench.env)
 
@@ -151,6 +175,8 @@ PARTS: dict[str, Part] = {
     "page": page,
     "browser": browser,
     "streams": streams,
+    "manifest": manifest,
+    "analysis": analysis,
     "memory": memory,
     "latency": latency,
     "throughput": throughput,

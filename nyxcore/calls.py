@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from django.conf import settings
+
 from nyxcore import events
-from nyxcore.llm.base import StopSignal
+from nyxcore.llm.base import Stopped, StopSignal
 
 TEXT_EVERY = 0.125  # s between two text events of one call
 
@@ -36,6 +38,7 @@ class Call:
     announced: int = 0  # code points that text events have carried
     saved: int = 0  # code points that the row has
     announced_at: float = 0.0
+    shown: bool = True  # whether pages show the text while it is written
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def on_text(self, delta: str) -> None:
@@ -55,11 +58,39 @@ class Call:
 
     def announce(self) -> None:
         """Send what no text event has carried yet."""
+        if not self.shown:
+            return
         text = self.text()
         with self.lock:
             offset, self.announced, self.announced_at = self.announced, len(text), time.monotonic()
         if offset < len(text):
             events.text(self.channel, self.key[1], self.dom_id, offset, text[offset:])
+
+
+_places = threading.BoundedSemaphore(settings.NYXCORE_PROVIDER_PARALLEL)
+
+
+@contextmanager
+def place(stop: StopSignal) -> Iterator[None]:
+    """One of NYXCORE_PROVIDER_PARALLEL calls of this process; a stop ends the wait too."""
+    while not _places.acquire(timeout=0.5):
+        if stop.is_set():
+            raise Stopped("The step was stopped before its call began.", reason=stop.cause)
+    try:
+        yield
+    finally:
+        _places.release()
+
+
+@contextmanager
+def place_if_free() -> Iterator[bool]:
+    """The same for those who have nothing in hand yet: whether there was one, without waiting."""
+    taken = _places.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            _places.release()
 
 
 class Calls:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -24,6 +25,11 @@ class Hint:
     channel: str
     version: int
     status: str
+
+
+def live_version(version: int, attempt_version: int = 0) -> int:
+    """What pages compare for a step or unit: rises with it, and in between with its newest attempt."""
+    return version * 1000 + min(attempt_version, 999)
 
 
 class StatefulModel(models.Model):
@@ -106,6 +112,130 @@ def lease_constraints(name: str, edges: Edges) -> list[models.BaseConstraint]:
         ),
         models.CheckConstraint(
             name=f"{name}_open_has_due_at", condition=ended | models.Q(due_at__isnull=False)
+        ),
+    ]
+
+
+class Cause(models.TextChoices):
+    """Why an attempt was opened."""
+
+    START = "start", "first try"
+    RETRY = "retry", "retried by a person"
+    LOST = "lost", "again, after its worker was lost"
+    BACKOFF = "backoff", "again, after a passing failure"
+    RAISE = "raise", "again, with more room"
+    CONTINUE = "continue", "goes on where the answer was cut"
+    RERUN = "rerun", "run again by a person"
+    EDIT = "edit", "written by a person"
+    HANDOVER = "handover", "again, handed over by a worker that was shut down"
+
+
+GOOD_STOP_REASONS = ("end_turn", "stop_sequence")
+
+
+class PaidAttempt(Leased):
+    """One try at a step or unit that may ask a model. Only added, claimed once, ended once; so (pk, running, worker)
+    is the whole fence."""
+
+    kind = models.CharField(max_length=40)
+    number = models.PositiveIntegerField()
+    cause = models.CharField(max_length=8, choices=Cause, default=Cause.START)
+    caused_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+    )
+    max_tokens = models.PositiveIntegerField(null=True, blank=True)  # for this attempt only; else the usual
+    request: models.JSONField[Any, Any] = models.JSONField(
+        default=dict
+    )  # as sent: prompt, system, model, ...
+    output = models.TextField(blank=True, default="")
+    stop_reason = models.CharField(max_length=60, blank=True, default="")
+    model = models.CharField(
+        max_length=120, blank=True, default=""
+    )  # that answered; asked for: request["model"]
+    input_tokens = models.PositiveIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveIntegerField(null=True, blank=True)
+    cache_read_tokens = models.PositiveIntegerField(null=True, blank=True)
+    cache_write_tokens = models.PositiveIntegerField(null=True, blank=True)
+    thinking_tokens = models.PositiveIntegerField(null=True, blank=True)
+    usage: models.JSONField[Any, Any] = models.JSONField(
+        default=dict
+    )  # every usage field, as the vendor sent it
+    cost = models.DecimalField(
+        max_digits=14, decimal_places=6, null=True, blank=True
+    )  # USD; null = price unknown
+    cost_estimated = models.BooleanField(default=False)
+    reserved = models.DecimalField(
+        max_digits=14, decimal_places=6, null=True, blank=True
+    )  # USD, worst case while open
+    request_id = models.CharField(max_length=120, blank=True, default="")
+    # The run's owner, so that a fair claim reads an index and no other table. Set by the database (0: an old row).
+    served_for = models.BigIntegerField(db_default=0, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+def answer_constraint(name: str, kinds: models.Q) -> models.CheckConstraint:
+    """A completed attempt of these kinds has a stop reason on the good list."""
+    return models.CheckConstraint(name=name, condition=~kinds | models.Q(stop_reason__in=GOOD_STOP_REASONS))
+
+
+def history_triggers(table: str, noun: str, *same: str, also: str = "") -> list[pgtrigger.Trigger]:
+    """Attempts are numbered without gaps among those that are alike in the columns `same`, and stay as they were.
+
+    `also` is SQL that a new row goes through.
+    """
+    new, old = (" AND ".join(f"{name} = {row}.{name}" for name in same) for row in ("NEW", "OLD"))
+    own, what = same[0], [*same, "number", "kind"]
+    new_row, old_row = (", ".join(f"{row}.{name}" for name in what) for row in ("NEW", "OLD"))
+    return [
+        pgtrigger.Trigger(
+            name="numbers",
+            when=pgtrigger.Before,
+            operation=pgtrigger.Insert,
+            declare=[("last", "integer")],
+            func=f"""
+                    SELECT coalesce(max(number), 0) INTO last FROM {table}
+                     WHERE {new};
+                    IF NEW.number <> last + 1 THEN
+                        RAISE EXCEPTION 'attempt % of {noun} % would leave a gap after %', NEW.number, NEW.{own}, last
+                            USING ERRCODE = 'check_violation';
+                    END IF;{also}
+                    RETURN NEW;
+                """,
+        ),
+        pgtrigger.Trigger(
+            name="history",
+            when=pgtrigger.Before,
+            operation=pgtrigger.UpdateOf(*what, "stop_reason"),  # type: ignore[no-untyped-call]
+            func=f"""
+                    IF ({new_row})
+                       IS DISTINCT FROM ({old_row})
+                       OR (OLD.finished_at IS NOT NULL AND NEW.stop_reason <> OLD.stop_reason) THEN
+                        RAISE EXCEPTION 'attempt % is history: what it is, and why it ended, do not change', OLD.id
+                            USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+        ),
+        pgtrigger.Trigger(
+            name="no_gap",
+            when=pgtrigger.After,
+            operation=pgtrigger.Delete,
+            timing=pgtrigger.Deferred,
+            func=f"""
+                    IF EXISTS (SELECT FROM {table} WHERE {old}
+                                HAVING max(number) > count(*)) THEN
+                        RAISE EXCEPTION 'attempt % of {noun} % cannot go alone: later ones stay', OLD.number, OLD.{own}
+                            USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
         ),
     ]
 

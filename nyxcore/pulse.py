@@ -111,9 +111,10 @@ class Process:
                 return
             number = self._free.pop()
         try:
-            for target in sweep.TARGETS:
+            more = True
+            while more:  # each app in turn, so that a long queue of one does not keep the others waiting
                 # A name for each thread: what it holds and does not run is a claim whose reply was lost.
-                target.work(f"{self.worker}/{number}", wake)
+                more = True in [target.work(f"{self.worker}/{number}", wake) for target in sweep.TARGETS]
         finally:
             connection.close()
             with self._free_changed:

@@ -203,6 +203,15 @@ NYXCORE_GRACE = env_float("NYXCORE_GRACE", 20)  # s between SIGTERM and hand-ove
 NYXCORE_WORKER_THREADS = env_int("NYXCORE_WORKER_THREADS", 16, least=1)
 NYXCORE_MAX_INPUT = env_int("NYXCORE_MAX_INPUT", 1_000_000, least=1)  # bytes of one workflow's input
 
+# --- analyses ---
+NYXCORE_ANALYSIS_ROOT = os.environ.get(
+    "NYXCORE_ANALYSIS_ROOT", ""
+)  # folders below it may be analysed by command
+NYXCORE_ANALYSIS_CHUNK = env_int("NYXCORE_ANALYSIS_CHUNK", 16_000, least=200)  # tokens of source in one call
+NYXCORE_ANALYSIS_KEEP = env_float(
+    "NYXCORE_ANALYSIS_KEEP", 7
+)  # days that texts are kept after a run with gaps
+
 # --- language models ---
 ANTHROPIC_API_KEY = os.environ.get("ANTHROPIC_API_KEY", "")
 OPENAI_API_KEY = os.environ.get("OPENAI_API_KEY", "")

@@ -31,6 +31,9 @@ class Status(TextChoices):
 
     PENDING = "pending", "Pending"
     RUNNING = "running", "Running"
+    SCANNING = "scanning", "Scanning"
+    ANALYZING = "analyzing", "Analyzing"
+    GENERATING = "generating", "Generating"
     WAITING = "waiting", "Needs you"
     PAUSED = "paused", "Paused"
     CUT_OFF = "cut_off", "Cut off"
@@ -63,6 +66,12 @@ class Reason(TextChoices):
     BUDGET = "budget", "The run's budget does not allow the next call."
     HANDOVER = "handover", "The worker was shut down and handed the step to another one."
     WAITING = "waiting", "A step waits for a person's decision."
+    ANALYSIS = "analysis", "An analysis of the source is under way."
+    CONFIRM = "confirm", "Coverage and estimate wait for somebody's confirmation."
+    SOURCE = "source", "The source could not be read."
+    BAD_ANSWER = "bad_answer", "The answer does not have the form that was asked for."
+    SPLIT = "split", "The answer reached its limit, so this part was cut in two."
+    GAPS = "gaps", "The analysis is complete but for the gaps that it lists."
     USER = "user", "A person decided this."
     INTERNAL = "internal", "nyxcore made a mistake of its own."
 
@@ -85,6 +94,12 @@ NEXT_ACTION: dict[str, str] = {
     Reason.BUDGET: "Raise the budget, then resume.",
     Reason.HANDOVER: "Nothing to do; another worker goes on.",
     Reason.WAITING: "Open the step that needs you and decide.",
+    Reason.ANALYSIS: "Nothing to do unless the analysis itself waits for somebody; open it from the step.",
+    Reason.CONFIRM: "Look at what is read and what it may cost, then confirm or exclude folders.",
+    Reason.SOURCE: "Check the address, the branch and the folder, then resume.",
+    Reason.BAD_ANSWER: "Retry, or choose another model.",
+    Reason.SPLIT: "Nothing to do; both halves are looked at.",
+    Reason.GAPS: "Retry the gaps, or use the findings as they are.",
     Reason.USER: "Resume when you want to go on.",
     Reason.INTERNAL: "Retry; if it happens again, report the technical detail below.",
 }
@@ -133,6 +148,29 @@ ATTEMPT_EDGES = _edges(
         S.CANCELLED: set(),
     }
 )
+ANALYSIS_EDGES = _edges(
+    {
+        S.PENDING: {S.SCANNING, S.FAILED, S.CANCELLED},
+        S.SCANNING: {S.ANALYZING, S.GENERATING, S.COMPLETED, S.WAITING, S.PAUSED, S.FAILED, S.CANCELLED},
+        S.ANALYZING: {S.GENERATING, S.COMPLETED, S.PAUSED, S.FAILED, S.CANCELLED},
+        S.GENERATING: {S.COMPLETED, S.PAUSED, S.FAILED, S.CANCELLED},
+        S.WAITING: {S.SCANNING, S.ANALYZING, S.GENERATING, S.COMPLETED, S.PAUSED, S.FAILED, S.CANCELLED},
+        S.PAUSED: {S.SCANNING, S.ANALYZING, S.GENERATING, S.COMPLETED, S.WAITING, S.FAILED, S.CANCELLED},
+        S.FAILED: {S.SCANNING, S.ANALYZING},
+        S.CANCELLED: {S.SCANNING, S.ANALYZING},
+        S.COMPLETED: {S.SCANNING, S.ANALYZING},
+    }
+)
+UNIT_EDGES = _edges(
+    {
+        S.PENDING: {S.RUNNING, S.FAILED, S.SKIPPED, S.CANCELLED},
+        S.RUNNING: {S.COMPLETED, S.FAILED, S.SKIPPED, S.CANCELLED, S.PENDING},
+        S.FAILED: {S.PENDING},
+        S.CANCELLED: {S.PENDING},
+        S.COMPLETED: {S.PENDING},
+        S.SKIPPED: set(),
+    }
+)
 BULK_EDGES = _edges(
     {
         S.PENDING: {S.RUNNING, S.CANCELLED},
@@ -147,6 +185,11 @@ WORKFLOW_PERSON_EDGES = {(frm, S.RUNNING) for frm in (S.FAILED, S.COMPLETED, S.C
 STEP_PERSON_EDGES = {
     (frm, to) for frm in (S.FAILED, S.CANCELLED, S.COMPLETED, S.SKIPPED) for to in STEP_EDGES[frm]
 } | {(S.CUT_OFF, S.COMPLETED), (S.CUT_OFF, S.SKIPPED), (S.CUT_OFF, S.PENDING)}
+ANALYSIS_PERSON_EDGES = {
+    (frm, to) for frm in (S.FAILED, S.COMPLETED, S.CANCELLED) for to in ANALYSIS_EDGES[frm]
+}
+UNIT_PERSON_EDGES = {(frm, S.PENDING) for frm in (S.FAILED, S.CANCELLED, S.COMPLETED)}
+WORKING = (S.RUNNING, S.SCANNING, S.ANALYZING, S.GENERATING)  # words of a row at work
 
 _CLOCK = "clock_timestamp()"
 
@@ -296,7 +339,7 @@ def _compare_and_swap(
         "version": sql.SQL("version + 1"),
         "finished_at": sql.SQL(f"GREATEST({_CLOCK}, started_at)" if to in ENDED else "NULL"),
     }
-    if to in (Status.RUNNING, Status.WAITING, Status.PAUSED):
+    if to in (*WORKING, Status.WAITING, Status.PAUSED):
         columns["started_at"] = sql.SQL(f"COALESCE(started_at, {_CLOCK})")
     elif to == Status.PENDING:
         columns["started_at"] = sql.SQL("NULL")

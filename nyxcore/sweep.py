@@ -62,8 +62,8 @@ class Target:
     idle_runs: Callable[[Scope], QuerySet[Any]]  # active runs with nothing open below
     repair: Callable[[int], str]
     work: Callable[
-        [str, Callable[[], None] | None], None
-    ]  # claim and run as this worker until nothing is left
+        [str, Callable[[], None] | None], bool
+    ]  # claim and run as this worker until nothing is left, or its turn is over (True)
     explain: Callable[[int], list[str] | None]  # sentences on one run; None when there is no such run
     hand_over: Callable[[int, str], None]  # end an attempt of a worker that has to go, and open its next one
     # Runs with rows that no rule allows, and what is wrong with each: only imported data has them, and to look for
@@ -104,6 +104,7 @@ class Found:
 
 
 TARGETS: list[Target] = []
+CHORES: list[Callable[[], None]] = []  # what an app has done once in a while: tidying up
 
 
 def register(target: Target) -> None:
@@ -132,7 +133,17 @@ def run_pass(*, dry_run: bool = False, scope: Scope | None = None, force: bool =
         found += _Pass(target, scope or Scope(), dry_run=dry_run, guarded=guarded, deep=deep).lines()
     for line in found:
         log.info("sweep %s %s: %s -> %s", line.target, line.row, line.found, line.done)
+    if whole and not dry_run:
+        _do_chores()
     return found
+
+
+def _do_chores() -> None:
+    for chore in CHORES:
+        try:
+            chore()
+        except Exception:
+            log.exception("sweep: a chore failed")
 
 
 def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:

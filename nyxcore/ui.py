@@ -23,6 +23,9 @@ from nyxcore.states import NEXT_ACTION, Reason, Status
 STATUS_ICONS: dict[str, str] = {
     Status.PENDING: "circle-dashed",
     Status.RUNNING: "loader-circle",
+    Status.SCANNING: "radar",
+    Status.ANALYZING: "microscope",
+    Status.GENERATING: "pen-line",
     Status.WAITING: "hand",
     Status.PAUSED: "circle-pause",
     Status.CUT_OFF: "scissors",

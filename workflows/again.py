@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connection
-
+from nyxcore import attempts
 from nyxcore.states import SWEEP, Reason, Status, current_actor
 from workflows.models import Cause, Step, StepAttempt
 
 S = Status
-PERSON_CAUSES = (Cause.START, Cause.RETRY, Cause.RERUN, Cause.EDIT)
 # Failures that the same request would meet again.
 OF_THE_REQUEST = (Reason.PROMPT, Reason.BAD_REQUEST, Reason.REFUSED)
 
@@ -57,17 +55,6 @@ def cause(step: Step, before: StepAttempt | None, *, rerun: bool = False) -> str
     return Cause.BACKOFF if before.status == S.FAILED else Cause.RERUN
 
 
-_TRIES = """
-SELECT count(*) FROM workflows_stepattempt
- WHERE step_id = %(step)s AND branch = '' AND cause = %(cause)s AND number > coalesce(
-       (SELECT max(number) FROM workflows_stepattempt WHERE step_id = %(step)s AND branch = ''
-           AND (cause = ANY(%(person)s) OR caused_by_id IS NOT NULL)), 0)
-"""
-
-
 def tries(step: Step, cause: str) -> int:
     """How many attempts of that cause a step has had since the last one that a person caused."""
-    with connection.cursor() as cursor:
-        person = [str(known) for known in PERSON_CAUSES]
-        cursor.execute(_TRIES, {"step": step.pk, "cause": str(cause), "person": person})
-        return int(cursor.fetchone()[0])
+    return attempts.tries(StepAttempt.objects.filter(step=step, branch=""), cause)

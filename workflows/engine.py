@@ -9,26 +9,24 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max, Sum
+from django.db.models import Max
 
+from nyxcore import attempts
+from nyxcore.attempts import HANDOVERS, RING_AFTER, TRIES, Result, backoff
+from nyxcore.attempts import RING_AT_MOST as RING_AT_MOST
 from nyxcore.dbtime import Clock, later
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import ring
-from nyxcore.states import ENDED, Later, Reason, Status, current_actor, touch, transition, transition_all
+from nyxcore.states import ENDED, Reason, Status, current_actor, touch, transition, transition_all
 from workflows import again, requests
 from workflows.decide import Decision, StepState, decide
 from workflows.models import Cause, OnCutOff, Step, StepAttempt, Workflow
-from workflows.work import Result
 
 log = logging.getLogger(__name__)
 S = Status
 
-TRIES = 4  # new attempts by back-off since the last one that a person caused
-HANDOVERS = 3
 PARTS = 3  # of one answer that is continued
-RING_AFTER = 15.0  # s until a doorbell is rung again for an attempt that nobody has claimed
-RING_AT_MOST = 300.0
 LARGE = ("input", "inputs", "description")
 
 
@@ -159,8 +157,8 @@ def _move(workflow: Workflow, decision: Decision) -> None:
     """Bring the workflow to the status that was decided; closing writes the steps before the workflow."""
     if decision.drop:
         pks = [step.pk for step in decision.drop]
-        attempts = StepAttempt.objects.filter(step__in=pks, status=S.WAITING).values_list("pk", flat=True)
-        transition_all(StepAttempt, list(attempts), S.WAITING, S.CANCELLED, reason=decision.reason)
+        waiting = StepAttempt.objects.filter(step__in=pks, status=S.WAITING).values_list("pk", flat=True)
+        transition_all(StepAttempt, list(waiting), S.WAITING, S.CANCELLED, reason=decision.reason)
         transition_all(Step, pks, S.WAITING, S.CANCELLED, reason=decision.reason)
     if decision.detail:
         log.warning("workflow %s: %s", workflow.pk, decision.detail)
@@ -260,14 +258,7 @@ def _reserve(workflow: Workflow, step: Step, fields: dict[str, Any]) -> Decimal:
 
 def left_of_budget(workflow: Workflow) -> Decimal:
     """USD: the budget less what was spent (estimates included) and what open attempts have reserved."""
-    attempts = StepAttempt.objects.filter(step__workflow=workflow)
-    spent = attempts.exclude(status__in=(S.PENDING, S.RUNNING)).aggregate(sum=Sum("cost"))["sum"] or Decimal(
-        0
-    )
-    reserved = attempts.filter(status__in=(S.PENDING, S.RUNNING)).aggregate(sum=Sum("reserved"))[
-        "sum"
-    ] or Decimal(0)
-    return Decimal(workflow.budget or 0) - spent - reserved
+    return attempts.left_of(workflow.budget, StepAttempt.objects.filter(step__workflow=workflow))
 
 
 # --- ending ---
@@ -278,15 +269,10 @@ def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
 
     The former holder of an ended attempt may still add text, usage and cost, never why it ended.
     """
-    if not facts:
-        return True
-    mine = StepAttempt.objects.filter(pk=attempt_pk, worker=worker)
-    if mine.filter(status=S.RUNNING).update(**facts):
-        return True
-    late = {name: value for name, value in facts.items() if name != "stop_reason"}
-    if mine.exclude(status=S.RUNNING).update(**late):
-        touch(Step, list(mine.values_list("step", flat=True)))
-    return False
+    ours, changed = attempts.write_facts(StepAttempt, attempt_pk, worker, facts)
+    if changed and not ours:
+        touch(Step, list(StepAttempt.objects.filter(pk=attempt_pk).values_list("step", flat=True)))
+    return ours
 
 
 def finish(attempt: StepAttempt, result: Result, worker: str, *, claim: bool) -> int | None:
@@ -297,7 +283,7 @@ def finish(attempt: StepAttempt, result: Result, worker: str, *, claim: bool) ->
     """
     with transaction.atomic():
         workflow = lock(attempt.step.workflow_id)
-        if not _end(attempt, result, fence={"worker": worker}):
+        if not attempts.end(attempt, result, fence={"worker": worker}):
             return claimed_by(worker)
         follow(workflow, attempt, result)
         return settle(workflow, claim_as=worker if claim else "")
@@ -305,23 +291,13 @@ def finish(attempt: StepAttempt, result: Result, worker: str, *, claim: bool) ->
 
 def claimed_by(worker: str) -> int | None:
     """An attempt that this thread of a worker holds and has not begun: it was claimed, and the reply was lost."""
-    held = StepAttempt.objects.filter(status=S.RUNNING, worker=worker, request={}, stop_reason="")
-    return held.values_list("pk", flat=True).first()
+    return attempts.claimed_by(StepAttempt, worker)
 
 
 def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
     """The sweep's finish: end a locked attempt for a worker that cannot, and move its step. The caller settles."""
-    if _end(attempt, result, fence={}):
+    if attempts.end(attempt, result, fence={}):
         follow(workflow, attempt, result)
-
-
-def _end(attempt: StepAttempt, result: Result, *, fence: dict[str, Any]) -> bool:
-    changes: dict[str, Any] = {"error": result.error, "reserved": None}
-    if result.request is not None:
-        changes |= {"request": result.request, "output": result.text}
-    if result.status == S.WAITING:
-        changes |= {"worker": "", "due_at": Later(result.look_again or RING_AT_MOST), "deadline_at": None}
-    return transition(attempt, S.RUNNING, result.status, reason=result.reason, fence=fence, **changes)
 
 
 def follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
@@ -331,7 +307,7 @@ def follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
         text = requests.joined(attempt, result.text)
         transition(step, S.RUNNING, S.COMPLETED, output=text)
     elif result.status == S.WAITING:
-        transition(step, S.RUNNING, S.WAITING, reason=Reason.WAITING)
+        transition(step, S.RUNNING, S.WAITING, reason=result.reason or Reason.WAITING)
     elif result.status == S.CUT_OFF:
         _after_cut(workflow, step, attempt, result)
     elif result.status == S.CANCELLED:  # handed over
@@ -369,11 +345,6 @@ def _open_next(workflow: Workflow, step: Step, *, cause: str, delay: float = 0.0
         if not delay:
             transaction.on_commit(ring)
     return True
-
-
-def backoff(tries: int, retry_after: float | None) -> float:
-    """Seconds to wait before the next try: what the vendor asks for, else 2, 8, 32, 120."""
-    return max(retry_after or 0.0, min(2.0 * float(4**tries), 120.0))
 
 
 def _after_cut(workflow: Workflow, step: Step, attempt: StepAttempt, result: Result) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nyxcore import ui
+from nyxcore.shell import Teller, flat
+from nyxcore.shell import duration as duration
 from nyxcore.states import ENDED, Reason, Status
 from workflows.decide import DONE
 from workflows.models import Cause, Workflow
@@ -129,27 +130,6 @@ def label_of(reason: str) -> str:
     return str(Reason(reason).label) if reason in Reason.values else reason
 
 
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-class Teller:
-    """Writes lines to a stream. A reader that goes away does not stop the run."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = getattr(stream, "_out", stream)  # Django's wrapper adds colours and line ends
-
-    def say(self, line: str) -> None:
-        try:
-            self.stream.write(f"{_flat(line)}\n")
-            self.stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
-
-
 class View(Protocol):
     """Something that shows a run while it goes on."""
 
@@ -244,8 +224,8 @@ class Screen:
         )
         time = duration(step.seconds) if step.seconds is not None else ""
         why = f": {step.why}" if step.why else ""
-        title = Text(_flat(step.title), style=style if step.status not in (S.COMPLETED,) else "")
-        cells = [mark, Text(str(step.position)), title, Text(_flat(f"{step.remark}{why}"), style=style)]
+        title = Text(flat(step.title), style=style if step.status not in (S.COMPLETED,) else "")
+        cells = [mark, Text(str(step.position)), title, Text(flat(f"{step.remark}{why}"), style=style)]
         return [*cells, Text("  ".join(filter(None, [measure, time])))]
 
     def _tail(self, now: RunNow) -> list[Text]:
@@ -258,15 +238,11 @@ class Screen:
         return [Text(""), *(Text("│ ", style="dim").append_text(line) for line in lines[-TAIL_LINES:])]
 
 
-def _flat(text: str) -> str:
-    return ui.printable(text).replace("\n", " ")
-
-
 def _head(now: RunNow) -> Text:
     """Progress, name and time in one line."""
     cells = 20
     full = round(cells * now.done / max(len(now.steps), 1))
-    said = f" {now.done} of {len(now.steps)}  {_flat(now.name)}: {str(Status(now.status).label).lower()}"
+    said = f" {now.done} of {len(now.steps)}  {flat(now.name)}: {str(Status(now.status).label).lower()}"
     time = f"  {duration(now.seconds)}" if now.seconds is not None else ""
     return Text.assemble(
         ("━" * full, "green"), ("━" * (cells - full), "dim"), said, (time, "dim"), no_wrap=True

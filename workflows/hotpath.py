@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from nyxcore import events
+from nyxcore.attempts import RING_AFTER
 from nyxcore.models import Hint
 from nyxcore.pulse import ring
-from workflows.engine import RING_AFTER
 from workflows.models import Workflow, live_version
 from workflows.work import Job
 

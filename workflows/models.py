@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from nyxcore.models import Hint, Leased, StatefulModel, lease_constraints, state_constraints
+from nyxcore.models import Cause as Cause
+from nyxcore.models import (
+    Hint,
+    PaidAttempt,
+    StatefulModel,
+    answer_constraint,
+    history_triggers,
+    lease_constraints,
+    state_constraints,
+)
+from nyxcore.models import live_version as live_version
 from nyxcore.states import (
     ATTEMPT_EDGES,
     STEP_EDGES,
@@ -34,7 +43,6 @@ from workflows.querysets import (
 )
 
 S = Status
-GOOD_STOP_REASONS = ("end_turn", "stop_sequence")
 
 
 class OnCutOff(models.TextChoices):
@@ -196,75 +204,23 @@ class Step(StatefulModel):
         return Hint(f"step-{pk}", f"workflow-{owner}", live_version(version), status)
 
 
-def live_version(step_version: int, attempt_version: int = 0) -> int:
-    """What pages compare for a step: rises with the step, and between that with its newest attempt (claimed or not)."""
-    return step_version * 1000 + min(attempt_version, 999)
+SERVED_FOR = """
+                    NEW.served_for := coalesce((SELECT w.owner_id FROM workflows_workflow w
+                        JOIN workflows_step s ON s.workflow_id = w.id WHERE s.id = NEW.step_id), 0);"""
 
 
-class Cause(models.TextChoices):
-    """Why an attempt was opened."""
-
-    START = "start", "first try"
-    RETRY = "retry", "retried by a person"
-    LOST = "lost", "again, after its worker was lost"
-    BACKOFF = "backoff", "again, after a passing failure"
-    RAISE = "raise", "again, with more room"
-    CONTINUE = "continue", "goes on where the answer was cut"
-    RERUN = "rerun", "run again by a person"
-    EDIT = "edit", "written by a person"
-    HANDOVER = "handover", "again, handed over by a worker that was shut down"
-
-
-class StepAttempt(Leased):
-    """One try at a step. Only added, claimed once, ended once; so (pk, running, worker) is the whole fence."""
+class StepAttempt(PaidAttempt):
+    """One try at a step."""
 
     edges: ClassVar[Edges] = ATTEMPT_EDGES
     channel_column: ClassVar[str] = "step_id"
 
     step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="attempts", db_index=False)
-    kind = models.CharField(max_length=40)
     branch = models.CharField(max_length=60, blank=True, default="")
-    number = models.PositiveIntegerField()
-    cause = models.CharField(max_length=8, choices=Cause, default=Cause.START)
     continues = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
-    caused_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        db_index=False,
-    )
     comment = models.TextField(blank=True, default="")  # what a person asked to be done otherwise
-    max_tokens = models.PositiveIntegerField(null=True, blank=True)  # for this attempt only; else the step's
-    request: models.JSONField[Any, Any] = models.JSONField(
-        default=dict
-    )  # prompt as sent, system, model, max_tokens
-    output = models.TextField(blank=True, default="")
-    stop_reason = models.CharField(max_length=60, blank=True, default="")
-    model = models.CharField(
-        max_length=120, blank=True, default=""
-    )  # that answered; asked for: request["model"]
-    input_tokens = models.PositiveIntegerField(null=True, blank=True)
-    output_tokens = models.PositiveIntegerField(null=True, blank=True)
-    cache_read_tokens = models.PositiveIntegerField(null=True, blank=True)
-    cache_write_tokens = models.PositiveIntegerField(null=True, blank=True)
-    thinking_tokens = models.PositiveIntegerField(null=True, blank=True)
-    usage: models.JSONField[Any, Any] = models.JSONField(
-        default=dict
-    )  # every usage field, as the vendor sent it
-    cost = models.DecimalField(
-        max_digits=14, decimal_places=6, null=True, blank=True
-    )  # USD; null = price unknown
-    cost_estimated = models.BooleanField(default=False)
-    reserved = models.DecimalField(
-        max_digits=14, decimal_places=6, null=True, blank=True
-    )  # USD, worst case while open
-    request_id = models.CharField(max_length=120, blank=True, default="")
-    # The run's owner, so that a fair claim reads an index and no other table. Set by the database (0: an old row).
-    served_for = models.BigIntegerField(db_default=0, editable=False)
 
     objects = StepAttemptQuerySet.as_manager()
 
@@ -281,11 +237,7 @@ class StepAttempt(Leased):
                 name="attempt_one_open",
                 condition=models.Q(status__in=[S.PENDING, S.RUNNING, S.WAITING]),
             ),
-            models.CheckConstraint(
-                name="attempt_complete_answer",
-                condition=~models.Q(kind="llm", status=S.COMPLETED)
-                | models.Q(stop_reason__in=GOOD_STOP_REASONS),
-            ),
+            answer_constraint("attempt_complete_answer", models.Q(kind="llm", status=S.COMPLETED)),
         ]
         indexes = [
             # One for each status that somebody looks for, so that a long queue hides neither what runs nor what waits.
@@ -306,51 +258,7 @@ class StepAttempt(Leased):
         ]
         triggers = [
             edge_trigger(ATTEMPT_EDGES),
-            pgtrigger.Trigger(
-                name="numbers",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Insert,
-                declare=[("last", "integer")],
-                func="""
-                    SELECT coalesce(max(number), 0) INTO last FROM workflows_stepattempt
-                     WHERE step_id = NEW.step_id AND branch = NEW.branch;
-                    IF NEW.number <> last + 1 THEN
-                        RAISE EXCEPTION 'attempt % of step % would leave a gap after %', NEW.number, NEW.step_id, last
-                            USING ERRCODE = 'check_violation';
-                    END IF;
-                    NEW.served_for := coalesce((SELECT w.owner_id FROM workflows_workflow w
-                        JOIN workflows_step s ON s.workflow_id = w.id WHERE s.id = NEW.step_id), 0);
-                    RETURN NEW;
-                """,
-            ),
-            pgtrigger.Trigger(
-                name="history",
-                when=pgtrigger.Before,
-                operation=pgtrigger.UpdateOf("step_id", "branch", "number", "kind", "stop_reason"),  # type: ignore[no-untyped-call]
-                func="""
-                    IF (NEW.step_id, NEW.branch, NEW.number, NEW.kind)
-                       IS DISTINCT FROM (OLD.step_id, OLD.branch, OLD.number, OLD.kind)
-                       OR (OLD.finished_at IS NOT NULL AND NEW.stop_reason <> OLD.stop_reason) THEN
-                        RAISE EXCEPTION 'attempt % is history: what it is, and why it ended, do not change', OLD.id
-                            USING ERRCODE = 'check_violation';
-                    END IF;
-                    RETURN NEW;
-                """,
-            ),
-            pgtrigger.Trigger(
-                name="no_gap",
-                when=pgtrigger.After,
-                operation=pgtrigger.Delete,
-                timing=pgtrigger.Deferred,
-                func="""
-                    IF EXISTS (SELECT FROM workflows_stepattempt WHERE step_id = OLD.step_id AND branch = OLD.branch
-                                HAVING max(number) > count(*)) THEN
-                        RAISE EXCEPTION 'attempt % of step % cannot go alone: later ones stay', OLD.number, OLD.step_id
-                            USING ERRCODE = 'check_violation';
-                    END IF;
-                    RETURN NULL;
-                """,
-            ),
+            *history_triggers("workflows_stepattempt", "step", "step_id", "branch", also=SERVED_FOR),
         ]
 
     def __str__(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from nyxcore.shell import did_you_mean as did_you_mean
+from nyxcore.shell import nearest as nearest
 
 Path = tuple[str | int, ...]
 
@@ -36,21 +38,3 @@ class SpecError(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word that `word` was probably meant to be, or ""."""
-    by_fold = {name.casefold(): name for name in known}
-    found = difflib.get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
-    return by_fold[found[0]] if found else ""
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a second sentence for an unknown word: the nearest known one, or all if they are few."""
-    names = sorted(known)
-    close = nearest(word, names)
-    if close:
-        return f" Did you mean {close}?"
-    if 0 < len(names) <= 8:
-        return f" Known: {', '.join(names)}."
-    return ""

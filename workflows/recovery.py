@@ -9,13 +9,15 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from nyxcore import sweep
+from nyxcore import attempts, sweep
+from nyxcore.calls import storable
 from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
-from nyxcore.pulse import ring, tell_to_stop
+from nyxcore.pulse import tell_to_stop
 from nyxcore.states import SWEEP, OfRow, Reason, Status, acting, transition, transition_all
 from workflows import engine, explain, imported, requests, runner
 from workflows.kinds import KINDS
+from workflows.kinds.base import Outcome
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Result
 
@@ -30,22 +32,9 @@ LAST_SIGN = OfRow(
 )
 
 
-REDELIVER = f"""
-UPDATE workflows_stepattempt
-   SET due_at = clock_timestamp() + make_interval(secs => least(greatest(
-           extract(epoch FROM clock_timestamp() - queued_at), {engine.RING_AFTER}), {engine.RING_AT_MOST}))
- WHERE id IN (SELECT id FROM workflows_stepattempt
-               WHERE id = ANY(%s) AND status = 'pending' AND due_at < clock_timestamp() FOR UPDATE SKIP LOCKED)
-"""
-
-
 def redeliver(pks: list[int]) -> str:
     """Ring for pending attempts; the next alarm comes after twice the time, at most five minutes."""
-    with connection.cursor() as cursor:
-        cursor.execute(REDELIVER, [pks])
-        rung = cursor.rowcount
-    ring(rung)
-    return "rung for a worker"
+    return attempts.redeliver(StepAttempt, pks)
 
 
 def expire(pk: int, reason: Reason) -> str:
@@ -65,10 +54,8 @@ def _verdict(attempt: Any) -> tuple[Result, str]:
     if attempt.stop_reason:  # the answer was stored, only its consequences are missing
         return requests.result_from_row(attempt), "finished from the stored answer"
     reason = sweep.verdict(attempt)
-    sign = attempt.heartbeat_at or attempt.started_at
-    error = f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
     requests.estimate_cost(attempt)
-    return Result(S.FAILED, reason, error=error), f"ended as {reason}"
+    return Result(S.FAILED, reason, error=attempts.last_sign(attempt)), f"ended as {reason}"
 
 
 def expire_together(pks: list[int]) -> dict[int, str]:
@@ -147,10 +134,7 @@ def _what_follows(stands: str) -> str:
 
 def _judge(pk: int, status: Status, *, lock: bool = False) -> Any:
     """The attempt if it is still overdue, read afresh."""
-    rows = StepAttempt.objects.filter(sweep.overdue_condition(sweep.Scope()), pk=pk, status=status)
-    if lock:
-        rows = rows.select_for_update(of=("self",))
-    return sweep.judged(rows).defer(None).select_related("step").first()
+    return attempts.overdue(StepAttempt, pk, status, "step", lock=lock)
 
 
 def _seconds_since(pk: int, column: str) -> float:
@@ -170,15 +154,26 @@ def look(pk: int) -> str:
             return ""
         waited = _seconds_since(pk, "started_at")
         try:
-            pause = KINDS[attempt.kind].look(attempt.request, waited)
+            seen = KINDS[attempt.kind].look(attempt.request, waited)
         except LLMError as error:
             transition(attempt, S.WAITING, S.FAILED, reason=error.reason, error=error.message)
             transition(attempt.step, S.WAITING, S.FAILED, reason=error.reason)
             engine.settle(workflow)
             return f"ended as {error.reason}: {error.message}"
-        again = min(pause or engine.RING_AT_MOST, engine.RING_AT_MOST)
+        if isinstance(seen, Outcome):
+            return _done(workflow, attempt, seen)
+        again = min(seen or engine.RING_AT_MOST, engine.RING_AT_MOST)
         StepAttempt.objects.filter(pk=pk, status=S.WAITING).update(due_at=later(max(again, 1.0)))
-        return "still waits for a person"
+        return "still waits"
+
+
+def _done(workflow: Workflow, attempt: Any, seen: Outcome) -> str:
+    """What a step waited for has ended, and that is its output."""
+    text = storable(seen.text)
+    transition(attempt, S.WAITING, S.COMPLETED, output=text)
+    transition(attempt.step, S.WAITING, S.COMPLETED, output=text)
+    engine.settle(workflow)
+    return "completed: what it waited for has ended"
 
 
 RESTLESS = """

@@ -7,19 +7,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nyxcore.calls import storable
-from nyxcore.llm import is_practice
+from nyxcore import attempts
+from nyxcore.attempts import facts_of as facts_of
+from nyxcore.attempts import facts_of_error as facts_of_error
+from nyxcore.attempts import result_from_row as result_from_row
 from nyxcore.llm import models as registry
-from nyxcore.llm.base import Completion, LLMError, Usage
+from nyxcore.llm.base import LLMError
 from nyxcore.states import Reason, Status
 from workflows import prompts, specs
 from workflows.decide import DONE
 from workflows.kinds import KINDS
 from workflows.kinds.base import StepKind
 from workflows.models import Step, StepAttempt, Workflow
-from workflows.work import Job, Result
-
-NAME = 120  # characters of a provider's names that the columns take
+from workflows.work import Job
 
 
 def build(
@@ -52,6 +52,10 @@ def build_for(job: Job) -> dict[str, Any]:
         key: prompts.StepOutput(content=text, notes=notes) for key, (text, notes) in job.outputs.items()
     }
     farther = specs.outputs_used(job.kind, job.config) - outputs.keys()
+    if specs.further_used(job.kind, job.config):
+        return_to = needed(job.workflow, list(job.outputs))
+        outputs |= _outputs(job.workflow, return_to)
+        farther -= return_to
     if farther:
         outputs |= _outputs(job.workflow, farther)
     return assemble(
@@ -112,11 +116,19 @@ def needed(workflow_pk: int, needs: list[str]) -> set[str]:
 
 
 def _outputs(workflow_pk: int, keys: set[str]) -> dict[str, prompts.StepOutput]:
-    rows = Step.objects.filter(workflow=workflow_pk, key__in=keys, status__in=DONE)
+    rows = Step.objects.filter(workflow=workflow_pk, key__in=keys, status__in=DONE).order_by("position")
     return {
-        key: prompts.StepOutput(content=output, notes=notes)
-        for key, output, notes in rows.values_list("key", "output", "notes")
+        key: prompts.StepOutput(content=output, notes=notes, further=_further(pk, kind, output))
+        for pk, key, kind, output, notes in rows.values_list("pk", "key", "kind", "output", "notes")
     }
+
+
+def _further(step_pk: int, kind: str, output: str) -> dict[str, str]:
+    """What a kind offers beside its output, by what its last attempt was asked."""
+    if not KINDS[kind].for_owner:
+        return {}
+    asked = StepAttempt.objects.filter(step=step_pk).exclude(request={}).order_by("-number")
+    return KINDS[kind].offers(output, asked.values_list("request", flat=True).first() or {})
 
 
 def _revision(step_pk: int, comment: str) -> str:
@@ -180,14 +192,7 @@ def worst_case(
     if not KINDS[step.kind].paid:
         return Decimal(0)
     request = build(workflow, step, max_tokens=max_tokens, continues=continues, comment=comment)
-    worst = registry.worst_case(request["model"], _prompt_tokens(request), int(request["max_tokens"]))
-    if worst is None:
-        raise LLMError(
-            f"The price of {request['model']} is unknown, so the budget cannot be kept. Choose another model or "
-            "remove the budget.",
-            reason="budget",
-        )
-    return worst
+    return attempts.worst_case(request["model"], _prompt_tokens(request), int(request["max_tokens"]))
 
 
 def _prompt_tokens(request: dict[str, Any]) -> int:
@@ -195,59 +200,7 @@ def _prompt_tokens(request: dict[str, Any]) -> int:
     return registry.estimate_tokens(sent) + int(request.get("sizes", {}).get("earlier_text", 0))
 
 
-def facts_of(completion: Completion, text: str) -> dict[str, Any]:
-    """The columns that hold a complete or cut answer."""
-    return {
-        "output": storable(text),
-        "stop_reason": completion.stop_reason,
-        "model": storable(completion.model)[:NAME],
-        "request_id": storable(completion.request_id)[:NAME],
-        **_usage_facts(completion.model, completion.usage),
-    }
-
-
-def facts_of_error(error: LLMError, request: dict[str, Any], text: str) -> dict[str, Any]:
-    """What a failed or stopped call leaves: its text, and what it probably cost."""
-    facts: dict[str, Any] = {"request_id": storable(error.request_id)[:NAME]}
-    if text:
-        facts["output"] = storable(text)
-    if error.usage is not None:
-        facts |= _usage_facts(str(request.get("model", "")), error.usage)
-    return facts
-
-
-def _usage_facts(model: str, usage: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-        "thinking_tokens": usage.thinking_tokens,
-        "usage": dict(usage.raw),
-        "cost": registry.cost(model, usage),
-        "cost_estimated": usage.estimated,
-    }
-
-
 def estimate_cost(attempt: StepAttempt) -> None:
     """A lost call counts with the prompt it sent and the text that arrived; the vendor's total never came."""
-    if attempt.cost is not None or not attempt.request.get("prompt"):
-        return
-    usage = Usage(
-        input_tokens=_prompt_tokens(attempt.request),
-        output_tokens=registry.estimate_tokens(attempt.output) if attempt.output else 0,
-        raw={"practice": True} if is_practice() else {},
-        estimated=True,
-    )
-    StepAttempt.objects.filter(pk=attempt.pk).update(
-        **_usage_facts(str(attempt.request.get("model", "")), usage)
-    )
-
-
-def result_from_row(attempt: StepAttempt) -> Result:
-    """The Result of an attempt whose answer was stored before its worker was lost."""
-    from nyxcore.llm.base import classify
-
-    completion = Completion(attempt.output, attempt.stop_reason, attempt.model, Usage())
-    status, reason = classify(completion)
-    return Result(Status(status), reason, text=attempt.output)
+    if attempt.request.get("prompt"):
+        attempts.estimate_cost(attempt, _prompt_tokens(attempt.request))

@@ -3,81 +3,54 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from nyxcore import events
-from nyxcore.calls import CALLS, Call, storable
-from nyxcore.llm.base import LLMError, Stopped, StopSignal
+from nyxcore.attempts import failure, internal, store_request
+from nyxcore.attempts import with_contact as with_contact
+from nyxcore.calls import CALLS, Call, place, storable
+from nyxcore.claim import Queue
+from nyxcore.llm.base import LLMError, Stopped
 from nyxcore.models import Hint
 from nyxcore.states import Reason, Status
 from workflows import engine, hotpath, requests
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome, StepInput
-from workflows.models import StepAttempt, live_version
+from workflows.models import Step, StepAttempt, Workflow, live_version
 from workflows.work import Job, Result
 
 log = logging.getLogger(__name__)
 S = Status
 TABLE = StepAttempt._meta.db_table
-T = TypeVar("T")
+TURN = 2.0  # s after which a thread looks for work of other apps, too
 
-# Fair: the owner with the fewest running attempts first, then the oldest. SKIP LOCKED: two claims never meet.
-# The owners with something pending are found by skipping through the index attempt_pending, so that ten thousand runs
-# of one person cost a claim no more than one. The LATERAL join takes the owners in their order and stops at the first
-# row that it can lock.
-CLAIM = """
-WITH RECURSIVE owner AS (
-    (SELECT served_for AS pk, queued_at FROM workflows_stepattempt
-      WHERE status = 'pending' ORDER BY served_for, queued_at LIMIT 1)
-    UNION ALL
-    SELECT later.* FROM owner, LATERAL (
-        SELECT served_for, queued_at FROM workflows_stepattempt
-         WHERE status = 'pending' AND served_for > owner.pk ORDER BY served_for, queued_at LIMIT 1) later
-), served AS (
-    SELECT served_for AS pk, count(*) AS n FROM workflows_stepattempt WHERE status = 'running' GROUP BY served_for
-), line AS MATERIALIZED (
-    SELECT owner.pk FROM owner LEFT JOIN served USING (pk) WHERE owner.queued_at <= statement_timestamp()
-     ORDER BY coalesce(served.n, 0), owner.queued_at
-), next AS (
-    SELECT first.* FROM line, LATERAL (
-        SELECT a.id, s.id AS step, s.version, w.id AS run,
-               coalesce((s.config->>'deadline')::float8, %(deadline)s) AS deadline
-          FROM workflows_stepattempt a
-          JOIN workflows_step s ON s.id = a.step_id JOIN workflows_workflow w ON w.id = s.workflow_id
-         WHERE a.status = 'pending' AND a.served_for = line.pk AND a.queued_at <= statement_timestamp()
-           AND w.held_by_id IS NULL AND w.status = 'running'
-         ORDER BY a.queued_at, a.id
-         LIMIT 1 FOR UPDATE OF a SKIP LOCKED) first
-     LIMIT 1
-)
-UPDATE workflows_stepattempt a
-   SET status = 'running', reason = '', version = a.version + 1, worker = %(worker)s,
-       status_changed_at = clock_timestamp(), started_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
-       due_at = clock_timestamp() + make_interval(secs => %(lease)s),
-       deadline_at = clock_timestamp() + make_interval(secs => next.deadline)
-  FROM next WHERE a.id = next.id AND a.status = 'pending'
-RETURNING a.id, next.step, next.version, a.version, next.run
-"""
+QUEUE = Queue(
+    attempts=TABLE, items=Step._meta.db_table, item="step", runs=Workflow._meta.db_table, run="workflow",
+    ready="r.status = 'running'", seconds="coalesce((i.config->>'deadline')::float8, %(deadline)s)",
+)  # fmt: skip
 
 
-def work(worker: str, wake: Callable[[], None] | None = None) -> None:
-    """Run attempts until nothing is left that this worker may claim.
+def work(worker: str, wake: Callable[[], None] | None = None) -> bool:
+    """Run attempts until nothing is left that this worker may claim, or its turn is over (then True).
 
     `wake` is called once after a first claim, so that one idle thread which found work wakes the next.
     """
+    end = time.monotonic() + TURN
     job = next_job(worker)
     if job is not None and wake:
         wake()
     while job is not None:
-        job = run_job(job, worker) or next_job(worker)
+        job = run_job(job, worker)
+        if job is None:
+            if time.monotonic() > end:
+                return True
+            job = next_job(worker)
+    return False
 
 
 def next_job(worker: str) -> Job | None:
@@ -95,18 +68,13 @@ def claim(worker: str) -> int | None:
     """Take the next attempt for this worker; its primary key, or None when nothing is due or the worker is stopping."""
     if CALLS.draining:
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(
-            CLAIM,
-            {"worker": worker, "lease": settings.NYXCORE_LEASE, "deadline": settings.NYXCORE_STEP_DEADLINE},
-        )
-        row = cursor.fetchone()
-    if row is None:
+    claimed = QUEUE.claim(worker)
+    if claimed is None:
         return None
-    pk, step, step_version, version, run = row
-    log.info("stepattempt %s pending>running %s", pk, worker)
-    events.publish(Hint(f"step-{step}", f"workflow-{run}", live_version(step_version, version), S.RUNNING))
-    return int(pk)
+    log.info("stepattempt %s pending>running %s", claimed.attempt, worker)
+    version = live_version(claimed.item_version, claimed.version)
+    events.publish(Hint(f"step-{claimed.item}", f"workflow-{claimed.run}", version, S.RUNNING))
+    return claimed.attempt
 
 
 def run_job(job: Job, worker: str) -> Job | None:
@@ -128,7 +96,7 @@ def run_job(job: Job, worker: str) -> Job | None:
             return _keep(job, result, worker)
         except Exception as error:
             log.exception("stepattempt %s: its result cannot be written", job.attempt)
-            return _keep(job, _internal(error, call), worker)
+            return _keep(job, internal(error, call.text()), worker)
 
 
 def _keep(job: Job, result: Result, worker: str) -> Job | None:
@@ -155,7 +123,9 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
     request: dict[str, Any] = {}
     try:
         request = with_contact(lambda: requests.build_for(job))
-        if KINDS[job.kind].paid and not with_contact(lambda: _store_request(job, request, worker)):
+        if KINDS[job.kind].paid and not with_contact(
+            lambda: store_request(StepAttempt, job.attempt, worker, request)
+        ):
             return None
         outcome = _run(job, request, call)
         return _result(job, request, outcome)
@@ -163,30 +133,10 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
         return _stopped(job, request, call, worker, error)
     except LLMError as error:
         facts = requests.facts_of_error(error, request, error.partial or call.text())
-        return Result(
-            S.FAILED,
-            error.reason,
-            error.message,
-            facts=facts,
-            retryable=error.retryable,
-            retry_after=error.retry_after,
-        )
+        return failure(error, facts)
     except Exception as error:  # the outermost handler: a step must never stay running
         log.exception("stepattempt %s: %s", job.attempt, type(error).__name__)
-        return _internal(error, call)
-
-
-def _internal(error: Exception, call: Call) -> Result:
-    """A mistake of ours ends the step; the text so far is kept."""
-    detail = "".join(traceback.format_exception_only(error)).strip()
-    facts = {"output": call.text()} if call.text() else {}
-    return Result(S.FAILED, Reason.INTERNAL, error=storable(detail)[:4000], facts=facts)
-
-
-def _store_request(job: Job, request: dict[str, Any], worker: str) -> bool:
-    """Keep the prompt with the attempt before anything is sent; False when it is not ours any more."""
-    held = StepAttempt.objects.filter(pk=job.attempt, status=S.RUNNING, worker=worker)
-    return bool(held.update(request=request))
+        return internal(error, call.text())
 
 
 def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
@@ -200,27 +150,18 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         earlier_text=with_contact(lambda: requests.chain_text(job.continues)),
         on_text=call.on_text,
         stop=call.stop,
+        dom_id=call.dom_id,
+        owner=with_contact(lambda: _owner(job.workflow)) if kind.for_owner else 0,
     )
     if not kind.paid:
         return kind.run(step_input)
     connection.close()
-    with _place(step_input.stop):
+    with place(step_input.stop):
         return kind.run(step_input)
 
 
-_places = threading.BoundedSemaphore(settings.NYXCORE_PROVIDER_PARALLEL)
-
-
-@contextmanager
-def _place(stop: StopSignal) -> Iterator[None]:
-    """One of NYXCORE_PROVIDER_PARALLEL calls of this process; a stop ends the wait too."""
-    while not _places.acquire(timeout=0.5):
-        if stop.is_set():
-            raise Stopped("The step was stopped before its call began.", reason=stop.cause)
-    try:
-        yield
-    finally:
-        _places.release()
+def _owner(workflow: int) -> int:
+    return int(Workflow.objects.values_list("owner", flat=True).get(pk=workflow))
 
 
 def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
@@ -236,7 +177,7 @@ def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
         status,
         outcome.reason,
         text=text,
-        facts={"output": text, "request": request},
+        facts={"output": text, "request": {**request, **outcome.keep}},
         look_again=outcome.look_again,
     )
 
@@ -257,20 +198,3 @@ def hand_over(pk: int, worker: str) -> None:
     attempt = StepAttempt.objects.select_related("step__workflow").get(pk=pk)
     requests.estimate_cost(attempt)
     engine.finish(attempt, Result(S.CANCELLED, Reason.HANDOVER), worker, claim=False)
-
-
-def with_contact(action: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-    """Do `action`, again and again while PostgreSQL is away; a paid answer waits in memory for the first contact.
-
-    The connection may break after the change and before the reply. Give `again` where repeating would do it twice.
-    """
-    pause = 0.2
-    while True:
-        try:
-            return action()
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            action = again or action
-            log.warning("no contact to PostgreSQL (%s); trying again in %.1f s", str(error).strip(), pause)
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.core.management import CommandError, call_command
 
+from nyxcore.shell import BadInput as BadInput
+from nyxcore.shell import find_owner as find_owner
+from nyxcore.shell import money as money
+from nyxcore.shell import nearest
+from nyxcore.shell import seconds as seconds
 from workflows import catalog, services, specs
 from workflows.models import Workflow, WorkflowTemplate
-from workflows.problems import did_you_mean, nearest
 from workflows.specs import SpecError, WorkflowSpec
 from workflows.yamlfile import MAX_BYTES
-
-BAD_INPUT = 2
-ADMIN = "admin"
-
-
-class BadInput(CommandError):
-    """What the person gave cannot be used; the message says what and why."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, returncode=BAD_INPUT)
 
 
 def find_spec(word: str, owner: Any = None) -> WorkflowSpec:
@@ -129,46 +119,6 @@ def read_text(file: str, limit: int, said: str = "") -> str:
 
 def _open(file: str) -> BinaryIO:
     return open(sys.stdin.fileno(), "rb", closefd=False) if file == "-" else Path(file).open("rb")
-
-
-def find_owner(name: str) -> Any:
-    """The user of that name; without one `admin`, else the first superuser, made if there is no user at all."""
-    users = get_user_model().objects
-    if name:
-        found = users.filter(username=name).first()
-        if found is None:
-            known = users.order_by("pk").values_list("username", flat=True)[:1000]
-            raise BadInput(f"There is no user {name}.{did_you_mean(name, known)}")
-        return found
-    if not users.exists():
-        call_command("bootstrap", stdout=sys.stderr)
-    admins = users.filter(is_superuser=True, is_active=True).order_by("pk")
-    found = admins.filter(username=ADMIN).first() or admins.first()
-    if found is None:
-        raise BadInput("There is no superuser; name the owner of the run with --owner.")
-    return found
-
-
-def money(word: str) -> Decimal:
-    """A positive amount of US dollars, for argparse."""
-    try:
-        amount = Decimal(word)
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not amount.is_finite() or not 0 < amount < 10**8 or amount != round(amount, 4):
-        raise ArgumentTypeError(f"an amount above 0 with at most four decimals, not {word!r}")
-    return amount
-
-
-def seconds(word: str) -> float:
-    """A positive number of seconds, for argparse."""
-    try:
-        amount = float(word)
-    except ValueError:
-        amount = 0.0
-    if not 0 < amount < 10**9:
-        raise ArgumentTypeError(f"a number of seconds above 0, not {word!r}")
-    return amount
 
 
 def create(spec: WorkflowSpec, *, owner: Any, words: Sequence[str], **options: Any) -> Workflow:

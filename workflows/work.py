@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from nyxcore.states import Status
+from nyxcore.attempts import Result as Result
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,3 @@ class Job:
     input: dict[str, Any]
     default_model: str
     outputs: dict[str, tuple[str, str]]  # key: (output, notes)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one attempt came to, ready to be written. `facts` are columns of StepAttempt that hold what was paid for."""
-
-    status: Status
-    reason: str = ""
-    error: str = ""
-    text: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    request: dict[str, Any] | None = None  # to be stored with the end, where it was not stored before
-    retryable: bool = False
-    retry_after: float | None = None
-    look_again: float | None = None

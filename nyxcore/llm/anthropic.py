@@ -45,7 +45,9 @@ class AnthropicProvider(StreamingProvider):
         }
         if request.system:
             body["system"] = request.system
-        if request.cache:
+        if request.shared:
+            body["messages"][0]["content"] = _marked(request)
+        elif request.cache:
             body["cache_control"] = {"type": "ephemeral"}
         if info and info.thinks_by_itself:
             # The default display is "omitted": minutes without a byte of progress.
@@ -124,3 +126,11 @@ class AnthropicProvider(StreamingProvider):
             )
             for model in client.models.list(limit=1000)
         ]
+
+
+def _marked(request: Request) -> list[dict[str, Any]]:
+    """The first message in two parts; the cache keeps what stands before and in the marked one, and nothing else."""
+    return [
+        {"type": "text", "text": request.shared, "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": request.messages[0].content},
+    ]

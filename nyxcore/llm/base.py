@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,20 @@ class Request:
     schema: dict[str, Any] | None = None
     effort: str | None = None
     cache: bool = True
+    shared: str = ""  # stands before the first message, alike in many calls: kept in the vendor's cache
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":
             raise ValueError("A request must end with a user message.")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}.")
+
+    def joined(self) -> Request:
+        """The same for vendors whose cache needs no marks: the shared part within the first message."""
+        if not self.shared:
+            return self
+        first = replace(self.messages[0], content=f"{self.shared}\n\n{self.messages[0].content}")
+        return replace(self, messages=(first, *self.messages[1:]), shared="")
 
 
 def vendor_schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class OpenAIProvider(StreamingProvider):
 
         `effort` goes to OpenAI alone: what others do with an unknown field is anybody's guess.
         """
+        request = request.joined()
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
         if request.system:
             messages.insert(0, {"role": "system", "content": request.system})

@@ -60,6 +60,7 @@ class PracticeProvider:
         self._speed = max(tokens_per_second, 1)
 
     def complete(self, request: Request, *, on_text: Callable[[str], None], stop: StopSignal) -> Completion:
+        request = request.joined()
         started = time.monotonic()
         whole = answer_to(request)
         text = whole[: request.max_tokens * TOKEN]

@@ -23,7 +23,8 @@ WORKER = "test:1"
 
 def run_all(worker: str = WORKER) -> None:
     """Run everything that is due, as a worker would."""
-    runner.work(worker)
+    while runner.work(worker):
+        pass
 
 
 def answer(text: str = "An answer.", stop_reason: str = "end_turn", model: str = "practice") -> Completion:

@@ -6,6 +6,7 @@ The same commands as a person starts them, with servers and workers of their own
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from io import StringIO
 
@@ -295,13 +296,13 @@ def test_a_budget_that_cannot_be_kept_is_2(monkeypatch):
 
 @pytest.mark.parametrize("word", ["0", "-1", "x", "nan", "inf", "0.00001", "1e12"])
 def test_money_is_an_amount_above_0(word):
-    with pytest.raises(shell.ArgumentTypeError, match="an amount above 0"):
+    with pytest.raises(ArgumentTypeError, match="an amount above 0"):
         shell.money(word)
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "x", "nan", "inf"])
 def test_seconds_are_above_0(word):
-    with pytest.raises(shell.ArgumentTypeError, match="a number of seconds above 0"):
+    with pytest.raises(ArgumentTypeError, match="a number of seconds above 0"):
         shell.seconds(word)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from django.conf import settings
 
+from nyxcore import verbs
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
-from nyxcore.models import AuditEntry
-from nyxcore.states import Reason, Status, acting, current_actor, person, touch, transition, transition_all
+from nyxcore.states import Reason, Status, touch, transition, transition_all
+from nyxcore.verbs import Refused as Refused
 from workflows import engine
 from workflows.decide import DONE
 from workflows.models import Step, StepAttempt, Workflow
@@ -21,21 +21,11 @@ CLOSED = (S.COMPLETED, S.FAILED, S.CANCELLED)
 TABLE = StepAttempt._meta.db_table
 
 
-class Refused(Exception):
-    """The state does not allow what was asked; the message says why and what is possible."""
-
-
-@contextmanager
 def verb(
     workflow_pk: int, by: Any, action: str, *, kind: str = "person", detail: str = ""
-) -> Iterator[Workflow]:
+) -> AbstractContextManager[Workflow]:
     """One audited transaction of a person on a locked workflow."""
-    with acting(person(by, kind)):
-        workflow = engine.lock(workflow_pk)
-        actor = current_actor()
-        assert actor is not None
-        AuditEntry.of(actor, Workflow, workflow.pk, action=action, detail=detail).save()
-        yield workflow
+    return verbs.verb(engine.lock, workflow_pk, by, action, kind=kind, detail=detail)
 
 
 def fresh(step: Step) -> Step:

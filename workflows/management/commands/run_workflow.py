@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.db.models import Sum
 from django.db.models.functions import Coalesce
 from rich.console import Console
@@ -26,6 +22,7 @@ from rich.console import Console
 from nyxcore import pulse, standby
 from nyxcore.llm import is_practice
 from nyxcore.processes import StartError
+from nyxcore.shell import INTERRUPTED, LOOK_EVERY, TIMED_OUT, GaveUp, Teller, told_to_end, with_patience
 from nyxcore.states import Status
 from workflows import follow, services, shell
 from workflows.explain import explain
@@ -33,17 +30,6 @@ from workflows.models import OnCutOff, Step, StepAttempt, Workflow
 from workflows.requests import joined
 
 EXIT_CODES = {Status.COMPLETED: 0, Status.PAUSED: 3}  # any other end is 1
-INTERRUPTED, TIMED_OUT = 130, 124
-LOOK_EVERY = 0.25  # s
-PATIENCE = 120.0  # s that PostgreSQL may be away
-T = TypeVar("T")
-
-
-class GaveUp(BaseException):
-    """The waiting ends before the run does."""
-
-    def __init__(self, why: str, code: int) -> None:
-        self.why, self.code = why, code
 
 
 class Command(BaseCommand):
@@ -89,9 +75,7 @@ class Command(BaseCommand):
             logging.getLogger().setLevel(logging.WARNING)  # the engine's own lines are for servers
         if options["json"] and options["output"] == "-":
             raise shell.BadInput("--json and --output - both want standard output; give --output a file.")
-        self.teller = follow.Teller(
-            self.stderr if options["json"] or options["output"] == "-" else self.stdout
-        )
+        self.teller = Teller(self.stderr if options["json"] or options["output"] == "-" else self.stdout)
         try:
             workflow, owner = self._create(options)
             code = self._run(workflow, owner, options)
@@ -122,7 +106,7 @@ class Command(BaseCommand):
         self._say(f"Workflow {workflow.pk} “{workflow.name}”: {url}")
         if is_practice():
             self._say("The practice model answers: made-up text, no language model.")
-        with self.standby() as worker, _told_to_end():
+        with self.standby() as worker, told_to_end():
             try:
                 services.start_workflow(workflow, by=owner, kind="operator")
                 pulse.drain()
@@ -141,13 +125,13 @@ class Command(BaseCommand):
         view = self._view(options["follow"])
         try:
             while True:
-                now = _with_contact(lambda: follow.look(workflow.pk, tail=follow.TAIL))
+                now = with_patience(lambda: follow.look(workflow.pk, tail=follow.TAIL))
                 view.show(now)
                 if now.stands:
                     return EXIT_CODES.get(Status(now.status), 1)
                 if until and time.monotonic() > until:
                     raise GaveUp(f"Not done after {options['timeout']:g} s", TIMED_OUT)
-                _with_contact(worker.look)
+                with_patience(worker.look)
                 time.sleep(LOOK_EVERY)
         finally:
             view.close()
@@ -197,40 +181,6 @@ class Command(BaseCommand):
 
     def _say(self, line: str) -> None:
         self.teller.say(line)
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """SIGTERM, and a terminal that is closed, end the waiting as Ctrl-C does."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise GaveUp("Told to end", 128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup stays nohup
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _with_contact(action: Callable[[], T]) -> T:
-    """Do `action`; while PostgreSQL is away, as when `up` starts it again, wait for it."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return action()
-        except (OperationalError, InterfaceError):
-            connection.close()
-            if time.monotonic() > until:
-                raise
-            time.sleep(1)
 
 
 def _text_of(step: Step) -> str:

@@ -1,0 +1,59 @@
+"""An analysis as one watches it from a terminal: a line for each change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.decide import ORDER
+from analysis.models import AnalysisRun, Finding, Unit, UnitKind
+from nyxcore.shell import Teller
+from nyxcore.states import Status
+
+S = Status
+STANDS = (S.COMPLETED, S.FAILED, S.CANCELLED, S.PAUSED, S.WAITING)
+
+
+@dataclass(frozen=True)
+class Now:
+    """A run at one moment."""
+
+    status: str
+    reason: str
+    counts: dict[str, tuple[int, int]]  # kind: ended, known
+    found: int
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing happens any more until somebody does something."""
+        return self.status in STANDS
+
+
+def look(pk: int) -> Now:
+    """Read the rows."""
+    status, reason = AnalysisRun.objects.values_list("status", "reason").get(pk=pk)
+    counts: dict[str, tuple[int, int]] = {}
+    for kind, word in Unit.objects.filter(run=pk).values_list("kind", "status"):
+        ended, known = counts.get(kind, (0, 0))
+        counts[kind] = (ended + (word in (S.COMPLETED, S.SKIPPED, S.FAILED)), known + 1)
+    return Now(status, reason, counts, Finding.objects.filter(run=pk).count())
+
+
+class Lines:
+    """Tells each change once."""
+
+    def __init__(self, teller: Teller) -> None:
+        self.teller = teller
+        self._before: Any = None
+
+    def show(self, now: Now) -> None:
+        if now == self._before:
+            return
+        self._before = now
+        parts = [
+            f"{UnitKind(kind).label.lower()} {now.counts[kind][0]}/{now.counts[kind][1]}"
+            for kind in ORDER
+            if kind in now.counts and kind not in ("merge", "report")
+        ]
+        word = str(Status(now.status).label).lower()
+        self.teller.say(f"{word}: {', '.join(parts) or 'queued'}; {now.found:,} findings")
