@@ -512,6 +512,7 @@ def test_a_second_entry_of_a_name_is_told_and_the_first_stays() -> None:
         tarred({"a": "1\n" * 9_000})[:60],
         b"\x1f\x8b" + b"\0" * 50,
     ],
+    ids=["nothing", "words", "zip of zeros", "half a zip", "half a tar", "gzip of zeros"],
 )
 def test_a_damaged_archive_is_told(archive: bytes) -> None:
     assert rejected(archive) in ("archive", "empty")
