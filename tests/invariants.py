@@ -123,6 +123,17 @@ RULES: dict[str, tuple[str, str, str]] = {
         ATTEMPTS,
         "a.status = 'failed' AND a.reason IN ('lost', 'stuck') AND a.stop_reason <> ''",
     ),
+    "after a failure or a cut nothing waits for a worker but what a person asked for": (
+        "a.id",
+        ATTEMPTS,
+        "a.status = 'pending' AND NOT (a.cause IN ('retry', 'continue', 'rerun') AND a.caused_by_id IS NOT NULL) "
+        "AND EXISTS (SELECT FROM workflows_step n WHERE n.workflow_id = w.id AND n.status IN ('failed', 'cut_off'))",
+    ),
+    "below a hold nothing waits for a worker": (
+        "a.id",
+        ATTEMPTS,
+        "a.status = 'pending' AND w.held_by_id IS NOT NULL",
+    ),
     # --- somebody moves what is active ---
     "a running run has an attempt at work": (
         "w.id",
