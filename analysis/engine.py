@@ -22,6 +22,7 @@ from nyxcore import attempts
 from nyxcore.attempts import HANDOVERS, RING_AFTER, TRIES, Result, backoff
 from nyxcore.dbtime import later
 from nyxcore.llm import models as registry
+from nyxcore.llm.base import LLMError
 from nyxcore.models import Cause
 from nyxcore.pulse import ring
 from nyxcore.states import ENDED, Reason, Status, current_actor, touch, transition, transition_all
@@ -125,8 +126,8 @@ def _move(run: AnalysisRun, decision: Decision) -> None:
         run.reason = decision.reason
         run.save(update_fields=["reason"])
         touch(AnalysisRun, [run.pk])
-    if run.confirmed and run.upload_id and decision.status not in (S.SCANNING, S.WAITING, S.PAUSED):
-        Upload.objects.filter(pk=run.upload_id).delete()
+    if run.upload_id and decision.status in (S.ANALYZING, S.GENERATING, S.COMPLETED):
+        Upload.objects.filter(pk=run.upload_id).delete()  # its plan stands, so nobody reads it again
 
 
 def gaps(run: AnalysisRun) -> list[dict[str, Any]]:
@@ -182,13 +183,19 @@ def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
 
 
 def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = None) -> list[Decimal | None]:
-    """For each of the first units USD that its call may cost at most, up to the first that the budget refuses."""
+    """For each of the first units USD that its call may cost at most, up to the first that the budget refuses.
+
+    A price that nobody knows any more is refused too: the run pauses, and a person chooses.
+    """
     if run.budget is None:
         return [None] * len(units)
     left = attempts.left_of(run.budget, UnitAttempt.objects.filter(unit__run=run))
     reserved: list[Decimal | None] = []
     for unit in units:
-        worst = worst_case(run, unit, max_tokens)
+        try:
+            worst = worst_case(run, unit, max_tokens)
+        except LLMError:
+            break
         if worst and worst > left:
             break
         left -= worst
