@@ -19,7 +19,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("-n", type=int, default=0, help="run so many random rounds in place of the matrix")
     parser.add_argument("--seed", type=int, help="of the random rounds; the same seed makes the same choices")
-    parser.add_argument("--only", action="append", default=[], help='a cell: "C13", "in mid-stream x disk full"')
+    parser.add_argument(
+        "--only", action="append", default=[], help='a cell: "C13", "in mid-stream x disk full"'
+    )
     parser.add_argument("--serve", action="store_true", help="read names of cells, answer with JSON lines")
     parser.add_argument("--list", action="store_true", help="print the cells and their expected ends")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
@@ -34,7 +36,16 @@ def in_own_namespace() -> None:
     allowed = os.geteuid() == 0 and unshare
     if allowed and subprocess.run([str(unshare), "-m", "true"], capture_output=True).returncode == 0:
         os.environ["NYXCORE_LAB_NAMESPACE"] = "1"
-        argv = [str(unshare), "-m", "--propagation", "private", sys.executable, "-m", "tests.faults", *sys.argv[1:]]
+        argv = [
+            str(unshare),
+            "-m",
+            "--propagation",
+            "private",
+            sys.executable,
+            "-m",
+            "tests.faults",
+            *sys.argv[1:],
+        ]
         os.execv(str(unshare), argv)
     os.environ["NYXCORE_LAB_NAMESPACE"] = "0"
 

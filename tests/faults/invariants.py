@@ -54,7 +54,7 @@ ALWAYS: dict[str, str] = {
         AND conrelid::regclass::text LIKE ANY (ARRAY['workflows%', 'nyxcore%'])
         UNION ALL SELECT 1 FROM pg_trigger WHERE tgenabled <> 'O'
         UNION ALL SELECT 1 FROM pg_index WHERE NOT indisvalid""",
-    "a step is running exactly while an attempt of it is open": f"""SELECT s.id FROM workflows_step s
+    "a step is running exactly while an attempt of it is open": """SELECT s.id FROM workflows_step s
         WHERE (s.status = 'running') <> EXISTS (SELECT FROM workflows_stepattempt a
             WHERE a.step_id = s.id AND a.status IN ('pending', 'running'))""",
     "no run is active with nothing open": f"""SELECT w.id FROM workflows_workflow w WHERE w.status = 'running'

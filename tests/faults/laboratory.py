@@ -12,8 +12,9 @@ import psycopg
 from django.core.management import call_command
 from django.db import connection
 
-from tests.faults import gates, invariants, matrix
-from tests.faults.cells import CELLS, Cell, NotHere
+from tests.faults import cells, gates, invariants, matrix
+from tests.faults.bench import NotHere
+from tests.faults.cells import Cell
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.moments import MOMENTS, Moment
 from tests.faults.stage import Outcome, Stage
@@ -76,12 +77,14 @@ class Laboratory:
     # --- runs of many -----------------------------------------------------------------------------
 
     def matrix(self, only: Sequence[str] = ()) -> None:
-        for cell in CELLS:
+        for cell in cells.load():
             if not only or cell.name in only:
                 self.cell(cell)
         for fault, moments in matrix.rounds():
             names = [moment.name for moment in moments]
-            wanted = [m for m in moments if not only or f"{m.name} x {fault.name}" in only or fault.name in only]
+            wanted = [
+                m for m in moments if not only or f"{m.name} x {fault.name}" in only or fault.name in only
+            ]
             if wanted:
                 self.round(fault, wanted, seed="/".join(names))
 

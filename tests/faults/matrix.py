@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING
 
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.moments import (
-    MOMENTS, Answered, Cancelling, Claimed, Committed, FirstToken, MidStream, Migrating, Moment, Paused, Rung,
-    StartUp, Stored, Sweeping,
+    MOMENTS,
+    Answered,
+    Cancelling,
+    Claimed,
+    Committed,
+    FirstToken,
+    MidStream,
+    Migrating,
+    Moment,
+    Paused,
+    Rung,
+    StartUp,
+    Stored,
+    Sweeping,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -114,7 +126,11 @@ POSSIBLE: Mapping[str, set[str]] = {
     "race": {"lost"},
     "calm": set(),
 }
-FAILS_AS = {"lost": ("failed", "lost"), "handover": ("cancelled", "handover"), "deadline": ("failed", "deadline")}
+FAILS_AS = {
+    "lost": ("failed", "lost"),
+    "handover": ("cancelled", "handover"),
+    "deadline": ("failed", "deadline"),
+}
 FREE = (Paused.name, Cancelling.name)  # a person is at work too: what is taken back and opened again is free
 
 
