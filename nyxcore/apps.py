@@ -5,7 +5,8 @@ class NyxcoreConfig(AppConfig):
     name = "nyxcore"
 
     def ready(self) -> None:
-        """Signing out ends a person's event streams, in all processes."""
-        from nyxcore import live
+        """Signing out ends a person's event streams, in all processes; a broken connection is not met twice."""
+        from nyxcore import contact, live
 
         live.connect_signals()
+        contact.connect_signals()

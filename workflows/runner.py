@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
-from nyxcore import events
+from nyxcore import contact, events
 from nyxcore.calls import CALLS, Call, storable
 from nyxcore.llm.base import LLMError, Stopped, StopSignal
 from nyxcore.models import Hint
@@ -256,8 +256,8 @@ def with_contact(action: Callable[[], T], again: Callable[[], T] | None = None) 
     while True:
         try:
             return action()
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
+        except contact.BROKEN as error:
+            contact.lost()
             action = again or action
             log.warning("no contact to PostgreSQL (%s); trying again in %.1f s", str(error).strip(), pause)
             time.sleep(pause)

@@ -47,6 +47,12 @@ class Bench:
         eventually(lambda: len(self.model.of(mark)) >= calls, 20, f"for call {calls} of {mark}")
         return eventually(lambda: self.model.held_now(mark), 20, f"for {mark} to be held")
 
+    def warm(self) -> None:
+        """The first call of a worker imports the vendor's SDK, which takes a second or two."""
+        run = self.run("one")
+        run.start()
+        self.ends(run)
+
     def held_by_first(self, *keys: str, **config: Any) -> tuple[WorkflowRun, Child]:
         """The same, with the first of the two workers."""
         self.system.workers[WORKERS[1]].freeze()

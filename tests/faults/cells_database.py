@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 
 from django.db import connection
@@ -15,6 +16,8 @@ from tests.faults.moments import Answered, MidStream, Stored
 from tests.faults.system import LEASE, WORKERS
 from tests.processes.model import HOLD, Refusal
 from tests.processes.servers import eventually
+
+BACK_WITHIN = 8.0  # s after PostgreSQL answers again
 
 
 @cell(
@@ -112,3 +115,38 @@ def full_disk(bench: Bench) -> None:
         raise NotHere(bench.system.no_disk)
     for moment in (MidStream, Answered, Stored):
         pair(bench, moment.name, "disk full")
+
+
+@cell("C45", "PostgreSQL away for a while, then back", "every process has a pool of idle connections",
+      "pages and workers are back within seconds: no dead connection is handed out one after the other")  # fmt: skip
+def pools_of_dead_connections(bench: Bench) -> None:
+    wrong = []
+    for outage in (0.0, 17.0):
+        run = bench.run("one", *(f"s{number}" for number in range(19)), parallel=True)
+        run.start()
+        viewers = [threading.Thread(target=run.person.get, args=[run.path]) for _ in range(20)]
+        for viewer in viewers:
+            viewer.start()
+        for viewer in viewers:
+            viewer.join()
+        bench.ends(run)
+        again = bench.streaming("one")
+        bench.system.database.stop(signal.SIGQUIT)
+        connection.close()
+        end = time.monotonic() + outage
+        while time.monotonic() < end:
+            run.person.get(run.path)  # people try
+        bench.system.database.start()
+        back = time.monotonic()
+        bench.held(again).release()
+        answers = []
+        while answers[-3:] != [200] * 3 and time.monotonic() - back < 60:
+            answers.append(run.person.get(run.path).status)
+        page_after = time.monotonic() - back
+        bench.ends(again, seconds=60)
+        step_after = time.monotonic() - back
+        bench.story(again, DONE)
+        told = f"after {outage:g} s away: pages {answers} in {page_after:.1f} s, the step in {step_after:.1f} s"
+        if answers.count(500) > 1 or max(page_after, step_after) > BACK_WITHIN:
+            wrong.append(told)
+    assert not wrong, "; ".join(wrong)

@@ -16,7 +16,6 @@ from tests.faults.stage import Stage
 from tests.faults.system import GRACE, LEASE, SWEEP_EVERY, WORKERS
 from tests.processes.model import HOLD, Refusal
 from tests.processes.servers import eventually
-from workflows import services
 
 
 @cell(
@@ -164,6 +163,7 @@ def long_but_alive(bench: Bench) -> None:
 )
 def pulse_dies(bench: Bench) -> None:
     bench.alone("tests.faults.beatless")
+    bench.warm()
     run = bench.streaming()
     first = bench.held(run)
     # In the same process: it still claims, and its other calls would be swept too.
@@ -249,7 +249,7 @@ def _next_try(bench: Bench, run: object, tries: int) -> None:
 )
 def empty_answers(bench: Bench) -> None:
     run = bench.run("one")
-    bench.model.plan(run.mark("one"), *[EMPTY, [HOLD][:0]] * 3)
+    bench.model.plan(run.mark("one"), *[EMPTY, CUT] * 3)
     run.start()
     for tries in range(1, 5):
         _next_try(bench, run, tries)
@@ -265,5 +265,3 @@ def wrong_clocks(bench: Bench) -> None:
     bench.runs.extend(moment.run for moment in stage.moments)
     assert not problems, "; ".join(problems)
 
-
-assert services

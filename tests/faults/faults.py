@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -218,10 +217,6 @@ def quick_database(stage: Stage) -> None:
 # --- web and the model ----------------------------------------------------------------------------
 
 
-def listen(stage: Stage) -> None:
-    pass
-
-
 def kill_web(stage: Stage) -> None:
     stage.streams = [
         Listening(stage.system, moment.run.user, f"workflow-{moment.run.pk}") for moment in stage.moments
@@ -352,4 +347,3 @@ FAULTS: dict[str, Fault] = {
         Fault("sweep against the finish", "race", sweep_against_finish),
     )
 }  # fmt: skip
-assert os.name == "posix"

@@ -133,6 +133,7 @@ class System:
         self.to_database: dict[str, Proxy] = {}
         self.to_bus: dict[str, Proxy] = {}
         self.workers: dict[str, WorkerProcess] = {}
+        self.special: set[str] = set()  # processes that are not as `up` starts them
         self.web: Child | None = None
         self.command: Child | None = None  # a `manage.py` command under way
         self.ports = (self._free_port(),)
@@ -165,12 +166,15 @@ class System:
 
     def start_worker(self, name: str, module: str = "nyxcore.worker", **more: str) -> WorkerProcess:
         self.workers[name] = WorkerProcess(self.folder, name, self.environment(name, **more), module)
+        special = module != "nyxcore.worker" or bool(more)
+        (self.special.add if special else self.special.discard)(name)
         return self.workers[name]
 
     def start_web(self, **more: str) -> Child:
         options = ["--port", str(self.ports[0]), "--loop", "uvloop", "--http", "httptools", "--ws", "none"]
         options += ["--log-level", "warning", "--timeout-graceful-shutdown", "1"]
         argv = [sys.executable, "-m", "uvicorn", "nyxcore.asgi:application", *options]
+        (self.special.add if more else self.special.discard)("web")
         environment = self.environment("web", **more)
         program = Program("web", lambda: argv, environment, is_up=self._web_answers, stop_seconds=6)
         self.web = Child(program, self.folder / "web.log")
@@ -208,8 +212,10 @@ class System:
         self.model.let_go()
         if self.command is not None and self.command.alive:
             self.command.kill()
-        for name in [name for name in self.workers if name not in WORKERS]:
+        for name in [name for name in self.workers if name not in WORKERS or name in self.special]:
             self.dismiss(name)
+        if self.web is not None and "web" in self.special and self.web.alive:
+            self.web.kill()
         if self.web is None or not self.web.alive:
             self.start_web()
         for name in WORKERS:
