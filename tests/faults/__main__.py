@@ -23,6 +23,9 @@ def arguments() -> argparse.Namespace:
         "--only", action="append", default=[], help='a cell: "C13", "in mid-stream x disk full"'
     )
     parser.add_argument("--serve", action="store_true", help="read names of cells, answer with JSON lines")
+    parser.add_argument(
+        "--together", action="store_true", help="of a fault only the moments that share a round"
+    )
     parser.add_argument("--list", action="store_true", help="print the cells and their expected ends")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     return parser.parse_args()
@@ -101,8 +104,11 @@ def _mute(words: str) -> None:
 
 def run(laboratory: Any, options: argparse.Namespace) -> int:
     began = time.monotonic()
+    if options.list:
+        tell()
+        return 0
     if options.serve:
-        serve(laboratory)
+        serve(laboratory, options)
         return 0
     if options.n:
         seed = options.seed if options.seed is not None else random.randrange(1_000_000)
@@ -110,7 +116,7 @@ def run(laboratory: Any, options: argparse.Namespace) -> int:
         laboratory.hammer(seed, options.n)
         print(f"the same again: make faults N={options.n} SEED={seed}")
     else:
-        laboratory.matrix(options.only)
+        laboratory.matrix(options.only, together=options.together)
     report = laboratory.report
     for outcome in report.violated:
         print(f"VIOLATED  {outcome.cell}: {'; '.join(outcome.problems)}")
@@ -118,12 +124,24 @@ def run(laboratory: Any, options: argparse.Namespace) -> int:
     return 1 if report.violated else 0
 
 
-def serve(laboratory: Any) -> None:
+def tell() -> None:
+    """Every cell with its expected end, and what is left out."""
+    from tests.faults import cells, matrix
+
+    for cell in cells.load():
+        print(f"{cell.title} -> {cell.expected}")
+    for moment, fault in matrix.pairs():
+        print(f"{moment.name} x {fault.name} -> {matrix.expected(fault, moment.name)}")
+    for (moment_name, fault_name), reason in matrix.LEFT_OUT.items():
+        print(f"left out: {moment_name} x {fault_name}: {reason}")
+
+
+def serve(laboratory: Any, options: argparse.Namespace) -> None:
     """One name of a cell a line in, one JSON object a line out."""
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         before = len(laboratory.report.outcomes)
-        laboratory.matrix([line.strip()])
+        laboratory.matrix([line.strip()], together=options.together)
         outcomes = laboratory.report.outcomes[before:]
         print(json.dumps([vars(outcome) | {"verdict": outcome.verdict} for outcome in outcomes]), flush=True)
 

@@ -146,7 +146,9 @@ def pools_of_dead_connections(bench: Bench) -> None:
         bench.ends(again, seconds=60)
         step_after = time.monotonic() - back
         bench.story(again, DONE)
-        told = f"after {outage:g} s away: pages {answers} in {page_after:.1f} s, the step in {step_after:.1f} s"
+        told = (
+            f"after {outage:g} s away: pages {answers} in {page_after:.1f} s, the step in {step_after:.1f} s"
+        )
         if answers.count(500) > 1 or max(page_after, step_after) > BACK_WITHIN:
             wrong.append(told)
     assert not wrong, "; ".join(wrong)

@@ -194,8 +194,8 @@ def killed_before_the_claim(bench: Bench) -> None:
     "the step is completed, and its page says so",
 )
 def killed_before_the_hint(bench: Bench) -> None:
-    bench.system.bus.freeze()  # hints stay in the worker
     run, worker = bench.held_by_first("one")
+    bench.system.bus.freeze()  # hints stay in the worker
     bench.held(run).release()
     eventually(lambda: run.status() == "completed", 20, "for the commit")
     worker.kill()
@@ -274,8 +274,8 @@ def twenty_starts(bench: Bench) -> None:
     bench.story(run, DONE)
 
 
-@cell("C43", "rows and messages of another version", "deploy", "doorbells of old names are understood or dropped; a row "
-      "that nobody understands any more fails with its reason")  # fmt: skip
+@cell("C43", "rows and messages of another version", "deploy",
+      "old doorbells are understood or dropped; a row that nobody understands fails with its reason")  # fmt: skip
 def version_skew(bench: Bench) -> None:
     with bench.system.bus.client() as client:
         client.lpush(QUEUE, *OTHER_VERSIONS)

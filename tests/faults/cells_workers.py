@@ -14,7 +14,7 @@ from tests.faults.model import CUT, EMPTY, MIDDLE
 from tests.faults.moments import Answered, Claimed, MidStream, Stored, sql
 from tests.faults.stage import Stage
 from tests.faults.system import GRACE, LEASE, SWEEP_EVERY, WORKERS
-from tests.processes.model import HOLD, Refusal
+from tests.processes.model import Refusal
 from tests.processes.servers import eventually
 
 
@@ -135,7 +135,7 @@ def frozen_for_a_moment(bench: Bench) -> None:
     pair(bench, MidStream.name, "process frozen for a moment")
 
 
-@cell("C21", "a step that lasts twenty-five minutes", "during fifty sweeps, deploys of other workers, starts and page views",
+@cell("C21", "a step that lasts twenty-five minutes", "fifty sweeps, deploys of other workers, starts, page views",
       "never touched; it completes in its first attempt")  # fmt: skip
 def long_but_alive(bench: Bench) -> None:
     run = bench.streaming()
@@ -264,4 +264,3 @@ def wrong_clocks(bench: Bench) -> None:
     problems = [problem for outcome in stage.play() for problem in outcome.problems]
     bench.runs.extend(moment.run for moment in stage.moments)
     assert not problems, "; ".join(problems)
-

@@ -248,7 +248,7 @@ def model_up(stage: Stage) -> None:
 def until_deadline(stage: Stage) -> None:
     """The model sends nothing more: the deadline of the step ends the call."""
     stage.open_gates()
-    stage.failed_once(10)
+    stage.failed_once(20)
 
 
 # --- clocks and sweeps ----------------------------------------------------------------------------
@@ -339,7 +339,7 @@ FAULTS: dict[str, Fault] = {
         Fault("model cuts its answer", "model", nothing, rest=CUT),
         Fault("model overloaded", "model", nothing, rest=[Refusal(529)]),
         Fault("model slow", "calm", nothing, rest=SLOW),
-        Fault("model silent", "deadline", until_deadline, silent=True, config={"deadline": 2}),
+        Fault("model silent", "deadline", until_deadline, silent=True, config={"deadline": 5}),
         Fault(
             "clocks off by two hours", "kill", kill_skewed, true_clocks, before=skewed_workers, one_worker=True
         ),

@@ -76,7 +76,9 @@ class Laboratory:
 
     # --- runs of many -----------------------------------------------------------------------------
 
-    def matrix(self, only: Sequence[str] = ()) -> None:
+    def matrix(self, only: Sequence[str] = (), *, together: bool = False) -> None:
+        """Every cell, or those named: a C cell, a pair, or a fault with all its moments; `together`: of a fault
+        only those moments that share one round."""
         for cell in cells.load():
             if not only or cell.name in only:
                 self.cell(cell)

@@ -15,9 +15,12 @@ class Migration(migrations.Migration):
     dependencies = [("workflows", "0004_own_templates")]
 
     operations = [
+        # It waits for transactions that are older, and nobody waits for it.
+        migrations.RunSQL("SET lock_timeout = 0", migrations.RunSQL.noop),
         migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS attempt_continues", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="stepattempt",
             index=models.Index(condition=models.Q(("continues__isnull", False)), fields=["continues"], name="attempt_continues"),
         ),
+        migrations.RunSQL("RESET lock_timeout", migrations.RunSQL.noop),
     ]
