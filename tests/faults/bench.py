@@ -10,7 +10,7 @@ from django.db import connection
 from tests.faults.model import MIDDLE
 from tests.faults.moments import abandon, sql
 from tests.faults.subject import WorkflowRun
-from tests.faults.system import LEASE, SWEEP_EVERY, WORKERS, System
+from tests.faults.system import LEASE, PATIENCE, SWEEP_EVERY, WORKERS, System
 from tests.processes.servers import Child, eventually
 
 BOUND = LEASE + SWEEP_EVERY + 10  # s from the death of a worker until its row tells the truth
@@ -44,8 +44,8 @@ class Bench:
     def held(self, run: WorkflowRun, key: str = "one", calls: int = 1) -> Any:
         """The call of a step, once its answer is held; `calls`: that many have been made by then."""
         mark = run.mark(key)
-        eventually(lambda: len(self.model.of(mark)) >= calls, 20, f"for call {calls} of {mark}")
-        return eventually(lambda: self.model.held_now(mark), 20, f"for {mark} to be held")
+        eventually(lambda: len(self.model.of(mark)) >= calls, PATIENCE, f"for call {calls} of {mark}")
+        return eventually(lambda: self.model.held_now(mark), PATIENCE, f"for {mark} to be held")
 
     def warm(self) -> None:
         """The first call of a worker imports the vendor's SDK, which takes a second or two."""
@@ -69,10 +69,10 @@ class Bench:
         sql("DELETE FROM lab_unclaimable WHERE run = %s", run.pk)
         return run
 
-    def ends(self, run: WorkflowRun, expected: str = "completed", seconds: float = 30) -> None:
+    def ends(self, run: WorkflowRun, expected: str = "completed", seconds: float = PATIENCE) -> None:
         connection.close()
         last = ("completed", "failed", "cancelled")
-        eventually(lambda: run.status() in last, seconds, f"for the run, {run.status()}: {self.told(run)}")
+        eventually(lambda: run.status() in last, seconds, lambda: f"for {run.status()}: {self.told(run)}")
         assert run.status() == expected, f"{run.status()}: {self.told(run)}"
 
     def lost(self, run: WorkflowRun, key: str = "one") -> None:

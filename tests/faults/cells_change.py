@@ -39,7 +39,7 @@ def rolling_deploy(bench: Bench) -> None:
         assert time.monotonic() - asked < GRACE + 12
         del bench.system.workers[f"old-{name}"]
     for run in runs:
-        bench.ends(run, seconds=60)
+        bench.ends(run)
     again = [run for run in runs if run.story("one") != DONE]
     assert set(again) <= set(long), [run.story("one") for run in again]
     reasons = {told[1:] for run in again for told in run.story("one")[:-1]}

@@ -13,7 +13,7 @@ from tests.faults.cells import cell, pair
 from tests.faults.gates import Gate, Held
 from tests.faults.model import MIDDLE
 from tests.faults.moments import Answered, MidStream, Stored
-from tests.faults.system import LEASE, WORKERS
+from tests.faults.system import LEASE, PATIENCE, WORKERS
 from tests.processes.model import HOLD, Refusal
 from tests.processes.servers import eventually
 
@@ -79,7 +79,7 @@ def reply_of_the_commit_lost(bench: Bench) -> None:
     run = bench.run("one", "two", "three")
     gate = Held(bench.system.database.url, Gate.FINISHED, run.pk)
     run.start()
-    eventually(gate.waiting, 20, "for the finish")
+    eventually(gate.waiting, PATIENCE, "for the finish")
     link = bench.system.to_database[WORKERS[0]]
     link.stall(up=False)
     gate.open()
@@ -143,7 +143,7 @@ def pools_of_dead_connections(bench: Bench) -> None:
         while answers[-3:] != [200] * 3 and time.monotonic() - back < 60:
             answers.append(run.person.get(run.path).status)
         page_after = time.monotonic() - back
-        bench.ends(again, seconds=60)
+        bench.ends(again)
         step_after = time.monotonic() - back
         bench.story(again, DONE)
         told = (

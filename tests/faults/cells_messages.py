@@ -33,7 +33,7 @@ def web_dies_in_the_start(bench: Bench) -> None:
     assert asking.result().status == 0
     assert (run.status(), run.attempts().count()) == ("pending", 0)
     bench.system.start_web().await_up()
-    assert run.person.post(f"{run.path}start/").status == 302
+    assert run.post("start").status == 302
     bench.ends(run)
     bench.story(run, DONE)
 
@@ -46,7 +46,7 @@ def web_dies_before_the_doorbell(bench: Bench) -> None:
         worker.freeze()
     bench.system.bus.freeze()
     run = bench.run()
-    assert run.person.post(f"{run.path}start/").status == 302
+    assert run.post("start").status == 302
     bench.system.process("web").kill()
     bench.system.bus.thaw()
     for worker in bench.system.workers.values():
@@ -77,7 +77,7 @@ def valkey_frozen_at_the_start(bench: Bench) -> None:
 
 def _start_in_time(bench: Bench) -> None:
     run = bench.run()
-    answer = run.person.post(f"{run.path}start/")
+    answer = run.post("start")
     assert answer.status == 302, answer
     assert answer.seconds < ANSWERS_WITHIN, f"the start took {answer.seconds:.1f} s"
     bench.ends(run)
@@ -262,7 +262,7 @@ def twenty_starts(bench: Bench) -> None:
 
     def start() -> None:
         ready.wait()
-        answers.append(run.person.post(f"{run.path}start/").status)
+        answers.append(run.post("start").status)
 
     askers = [threading.Thread(target=start) for _ in range(20)]
     for asker in askers:

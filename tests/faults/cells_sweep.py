@@ -43,7 +43,7 @@ def two_sweeps(bench: Bench) -> None:
     runs = [bench.abandoned(*keys, parallel=True) for _ in range(10)]
     sweep_at_once(threads=6, passes=4)
     for run in runs:
-        bench.ends(run, seconds=60)
+        bench.ends(run)
         assert all(run.story(key) == LOST_ONCE for key in keys), bench.told(run)
     lost = list(
         StepAttempt.objects.filter(step__workflow__in=[run.pk for run in runs], reason="lost").values_list(
@@ -78,7 +78,7 @@ def sweep_against_finish(bench: Bench) -> None:
         won[first.status] += 1
         assert run.attempts().count() == (1 if first.status == "completed" else 2), bench.told(run)
     for run in bench.runs:
-        bench.ends(run, seconds=60)
+        bench.ends(run)
     assert min(won.values()) > 0, f"no race: {won}"
 
 

@@ -18,6 +18,7 @@ from tests.faults.cells import Cell
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.moments import MOMENTS, Moment
 from tests.faults.stage import Outcome, Stage
+from tests.faults.subject import ACCEPTED
 from tests.faults.system import LEASE, System
 from tests.processes.servers import eventually
 from workflows.models import Workflow
@@ -153,7 +154,7 @@ class Laboratory:
     def _record(self, outcomes: list[Outcome], not_run: str) -> list[Outcome]:
         if not not_run:
             connection.close()
-            wrong = invariants.violations(self.system.model, ())
+            wrong = invariants.violations(self.system.model, ACCEPTED)
             self.report.rounds += 1
             self.report.checks += invariants.count()
             if wrong:

@@ -17,7 +17,7 @@ from tests.faults.gates import Gate, Held
 from tests.faults.model import BEFORE, MIDDLE, MIDDLE_HEAD
 from tests.faults.person import Asking
 from tests.faults.subject import SUBJECTS
-from tests.faults.system import ROOT, WORKERS
+from tests.faults.system import PATIENCE, ROOT, WORKERS
 from tests.processes.servers import Child, eventually
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Moment:
     def await_gate(self) -> tuple[int, str]:
         gate = self.gate
         assert gate is not None
-        return eventually(gate.waiting, 20, f"for {self.name}: {self.run.story('one')}")  # type: ignore[return-value]
+        return eventually(gate.waiting, PATIENCE, lambda: f"for {self.name}: {self.run.story('one')}")  # type: ignore[return-value]
 
     def open_gate(self) -> None:
         if self.gate is not None:
@@ -78,7 +78,9 @@ class Moment:
 
     def call(self) -> Any:
         return eventually(
-            lambda: self.system.model.held_now(self.mark), 20, f"for the call of {self.run.story('one')}"
+            lambda: self.system.model.held_now(self.mark),
+            PATIENCE,
+            lambda: f"for the call of {self.run.story('one')}",
         )
 
     def let_answer(self) -> None:
@@ -254,14 +256,16 @@ class Paused(MidStream):
 
     def reach(self) -> None:
         super().reach()
-        answer = self.run.person.post(f"{self.run.path}pause/")
-        assert answer.status == 302, answer
+        answer = self.run.post("pause")
+        assert answer.status == 302, (
+            f"the pause was answered with {answer.status} after {answer.seconds:.1f} s"
+        )
         self._early: list[str] = []
 
     def end(self) -> None:
         eventually(
             lambda: not self.run.attempts(status__in=("pending", "running")).exists(),
-            30,
+            PATIENCE,
             "for the paused step",
         )
         if self.run.status() not in ("paused", "failed"):

@@ -13,10 +13,8 @@ from django.db import DatabaseError, connection
 from tests.faults import matrix
 from tests.faults.faults import Fault
 from tests.faults.moments import Moment
-from tests.faults.system import LEASE, WORKERS, System
+from tests.faults.system import LEASE, PATIENCE, WORKERS, System
 from tests.processes.servers import Child, eventually
-
-ENDS_WITHIN = 40.0  # s after the fault is over
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,18 @@ class Stage:
             self._play()
         except (AssertionError, DatabaseError, OSError) as error:
             failure = f"{type(error).__name__}: {error}".strip()
-        finally:
-            connection.close()
+            self._clear_up()
         seconds = time.monotonic() - began
         return [self._outcome(moment, failure, seconds) for moment in self.moments]
+
+    def _clear_up(self) -> None:
+        """After a round that did not come to its end: nothing of it is to be in the way of the next."""
+        connection.close()
+        self.open_gates()
+        self.system.restore()
+        for moment in self.moments:
+            if moment.run.status() in ("running", "paused"):
+                moment.run.cancel()
 
     def _play(self) -> None:
         self.fault.before(self)
@@ -99,19 +105,21 @@ class Stage:
     def _await_end(self, moment: Moment) -> None:
         if self.fault.kind == "deadline" and moment.run.status() == "failed":
             moment.run.resume()
+        run = moment.run
         eventually(
-            lambda: moment.run.status() in ("completed", "failed", "cancelled"), ENDS_WITHIN,
-            f"for the run at {moment.name!r}, now {moment.run.status()}: "
-            f"{moment.run.story('one')} {moment.run.story('two')}",
+            lambda: run.status() in ("completed", "failed", "cancelled"), PATIENCE,
+            lambda: f"for the run at {moment.name!r}, {run.status()}: {run.story('one')} {run.story('two')}",
         )  # fmt: skip
 
     def _outcome(self, moment: Moment, failure: str, seconds: float) -> Outcome:
         cell = f"{moment.name} x {self.fault.name}"
+        if failure:
+            return Outcome(cell, (failure,), seconds=seconds)
         try:
             problems = matrix.judge(self.fault, moment, strict=self.strict) + moment.problems()
         except (AssertionError, DatabaseError) as error:
             problems = [f"cannot be judged: {error}"]
-        return Outcome(cell, tuple(([failure] if failure else []) + problems), seconds=seconds)
+        return Outcome(cell, tuple(problems), seconds=seconds)
 
     # --- what faults ask of it --------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from django.test import Client
 
 from nyxcore import events, pulse
 from tests.factories import attempts_of, make_user, make_workflow
-from tests.faults.person import Person
+from tests.faults.person import Answer, Person
 from tests.faults.system import System
 from workflows import services
 from workflows.models import StepAttempt, Workflow
 
 _numbers = itertools.count(1)
+ACCEPTED: set[int] = set()  # runs whose start was confirmed: each has to be one run
 Story = list[tuple[str, str, str]]  # (cause, status, reason) of each attempt
 
 
@@ -25,7 +26,6 @@ class Run(Protocol):
     """One run under test."""
 
     pk: int
-    accepted: bool  # its start was confirmed
 
     def mark(self, key: str) -> str:
         """How the model server knows the calls of one step."""
@@ -33,6 +33,7 @@ class Run(Protocol):
 
     def start(self, *, ring: bool = True) -> None: ...
     def resume(self) -> None: ...
+    def cancel(self) -> None: ...
     def status(self) -> str: ...
     def story(self, key: str) -> Story: ...
 
@@ -42,7 +43,7 @@ class WorkflowRun:
 
     def __init__(self, system: System, keys: list[str], *, parallel: bool = False, **config: Any) -> None:
         number = next(_numbers)
-        self._name, self.accepted = f"r{number}", False
+        self._name = f"r{number}"
         self.user = make_user(f"lab-{number}")
         client = Client()
         client.force_login(self.user)
@@ -60,13 +61,23 @@ class WorkflowRun:
     def start(self, *, ring: bool = True) -> None:
         """As the web process does it; without `ring` the doorbell never leaves."""
         services.start_workflow(self.workflow, by=self.user)
-        self.accepted = True
+        ACCEPTED.add(self.pk)
         if ring:
             pulse.drain()
         events.queue.clear()
 
+    def post(self, verb: str) -> Answer:
+        """As a person does it, by the web process."""
+        answer = self.person.post(f"{self.path}{verb}/")
+        if verb == "start" and answer.status == 302:
+            ACCEPTED.add(self.pk)
+        return answer
+
     def resume(self) -> None:
         services.resume_workflow(self.workflow, by=self.user)
+
+    def cancel(self) -> None:
+        services.cancel_workflow(self.workflow, by=self.user)
 
     def status(self) -> str:
         return str(Workflow.objects.values_list("status", flat=True).get(pk=self.pk))

@@ -28,6 +28,7 @@ from tests.processes.servers import Bus, Child, WorkerProcess, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE, SWEEP_EVERY, GRACE = 2.0, 0.4, 2.0  # s
+PATIENCE = 60.0  # s for what takes a fraction of one on a machine that is not busy
 WORKERS = ("worker-1", "worker-2")
 KEY = "sk-ant-laboratory-0123456789abcdef"
 SIZE = 900  # MB of the small disk

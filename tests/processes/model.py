@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -51,7 +52,8 @@ class Call:
     def release(self, instead: Sequence[Any] | None = None) -> None:
         """Let a held answer go on, or go on otherwise."""
         self.instead = instead
-        self._key.send(b".")
+        with contextlib.suppress(OSError):  # it has ended already
+            self._key.send(b".")
 
     def wait_at_gate(self, client: socket.socket) -> bool:
         """True when the test releases the answer, False when the client hangs up before."""
@@ -131,6 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             call.whole = self._perform(call, deque(script))
         finally:
             call.ended.set()
+            call.close()
 
     def _perform(self, call: Call, parts: deque[Any]) -> bool:
         """Send a script; whether its last part has left."""

@@ -19,11 +19,12 @@ from nyxcore.worker import worker_program
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T], seconds: float = 20.0, what: str | Callable[[], str] = "") -> T:
     """What `condition` returns, as soon as that is true; the test fails when it does not become so in time."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds:g} s in vain {what}".strip()
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds:g} s in vain {what() if callable(what) else what}".strip())
         time.sleep(0.02)
     return found
 
