@@ -16,13 +16,13 @@ from django.db import InterfaceError, OperationalError, connection
 BROKEN = (OperationalError, InterfaceError)
 
 
-def lost() -> None:
+def lost(conn: Any = connection) -> None:
     """Give up the connection of this thread; if it is dead, have the idle ones of the process replaced."""
-    mine = connection.connection
-    connection.close()
+    mine = conn.connection
+    conn.close()
     if mine is not None and not mine.closed:
         return  # it lives: a lock that was not to be had, a full disk
-    pool = getattr(connection, "pool", None)
+    pool = getattr(conn, "pool", None)
     if pool is not None and not pool.closed:
         pool.drain()
 

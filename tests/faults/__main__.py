@@ -55,6 +55,8 @@ def in_own_namespace() -> None:
 
 def main() -> int:
     options = arguments()
+    if options.list:
+        return tell()
     in_own_namespace()
     folder = Path(tempfile.mkdtemp(prefix="nyxlab-"))
     from tests.faults import system as systems
@@ -104,9 +106,6 @@ def _mute(words: str) -> None:
 
 def run(laboratory: Any, options: argparse.Namespace) -> int:
     began = time.monotonic()
-    if options.list:
-        tell()
-        return 0
     if options.serve:
         serve(laboratory, options)
         return 0
@@ -124,8 +123,12 @@ def run(laboratory: Any, options: argparse.Namespace) -> int:
     return 1 if report.violated else 0
 
 
-def tell() -> None:
+def tell() -> int:
     """Every cell with its expected end, and what is left out."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    import django
+
+    django.setup()
     from tests.faults import cells, matrix
 
     for cell in cells.load():
@@ -134,6 +137,7 @@ def tell() -> None:
         print(f"{moment.name} x {fault.name} -> {matrix.expected(fault, moment.name)}")
     for (moment_name, fault_name), reason in matrix.LEFT_OUT.items():
         print(f"left out: {moment_name} x {fault_name}: {reason}")
+    return 0
 
 
 def serve(laboratory: Any, options: argparse.Namespace) -> None:
