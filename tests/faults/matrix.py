@@ -110,7 +110,7 @@ COSTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # A frozen or cut-off process has already sent what it stores: the statement is done without it.
     "freeze": dict.fromkeys((Claimed.name, FirstToken.name, MidStream.name), LOST),
     "forced": dict.fromkeys((Claimed.name, FirstToken.name, MidStream.name), HANDOVER),
-    "model": dict.fromkeys((Claimed.name, FirstToken.name, MidStream.name, Paused.name), ("backoff",)),
+    "model": dict.fromkeys((Claimed.name, FirstToken.name, MidStream.name), ("backoff",)),
     "deadline": dict.fromkeys((Claimed.name, FirstToken.name, MidStream.name, Paused.name), ("deadline",)),
     "race": {},
     "calm": {},
@@ -120,7 +120,7 @@ POSSIBLE: Mapping[str, set[str]] = {
     "kill": {"lost"},
     "power": {"lost"},
     "freeze": {"lost"},
-    "forced": {"handover", "lost"},
+    "forced": {"handover"},
     "model": {"backoff"},
     "deadline": {"retry", "start", "rerun"},
     "race": {"lost"},
@@ -138,7 +138,7 @@ def costs(fault: Fault, moment: str) -> tuple[str, ...] | None:
     """Causes of the further attempts of the first step; None where several ends are right."""
     if moment == Sweeping.name:
         return LOST
-    if fault.kind == "race" or (moment in FREE and fault.kind not in ("calm", "model", "deadline")):
+    if fault.kind == "race" or (moment in FREE and fault.kind not in ("calm", "deadline")):
         return None
     # The harmed process is the one that migrates; the worker goes on.
     if moment == Migrating.name and fault.one_worker:
