@@ -58,8 +58,9 @@ def choices(seed: int, n: int) -> Iterator[Choice]:
     """`n` random rounds; the same seed gives the same ones."""
     rng = random.Random(seed)
     rounds = list(matrix.rounds())
+    sizes = [len(moments) for _, moments in rounds]
     for number in range(1, n + 1):
-        fault, moments = rng.choice(rounds)
+        ((fault, moments),) = rng.choices(rounds, sizes)
         chosen = rng.sample(moments, rng.randint(1, min(4, len(moments))))
         names = tuple(moment.name for moment in moments if moment in chosen)
         yield Choice(number, fault.name, names, f"{seed}/{number}")
@@ -85,9 +86,8 @@ class Laboratory:
                 self.cell(cell)
         for fault, moments in matrix.rounds():
             names = [moment.name for moment in moments]
-            wanted = [
-                m for m in moments if not only or f"{m.name} x {fault.name}" in only or fault.name in only
-            ]
+            whole = not only or (fault.name in only and not (together and moments[0].alone))
+            wanted = [m for m in moments if whole or f"{m.name} x {fault.name}" in only]
             if wanted:
                 self.round(fault, wanted, seed="/".join(names))
 
