@@ -6,7 +6,7 @@ PY := .venv/bin/python
 LOCK := --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11
 ARGS ?=
 
-.PHONY: run test check fmt bench pictures lock
+.PHONY: run test faults check fmt bench pictures lock
 
 run:
 	@sh .ci/venv run "$(PYTHON)"
@@ -16,6 +16,11 @@ run:
 test:
 	@sh .ci/venv dev "$(PYTHON)"
 	@exec $(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+# The fault laboratory: every cell once, or `make faults N=100 SEED=7` for random ones. Disk full needs root.
+faults:
+	@sh .ci/venv dev "$(PYTHON)"
+	@exec $(PY) -m tests.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check:
 	@sh .ci/venv dev "$(PYTHON)"

@@ -4,14 +4,12 @@ what was paid for. Nothing here knows what an attempt is about."""
 from __future__ import annotations
 
 import logging
-import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models import Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
@@ -245,23 +243,3 @@ def last_sign(attempt: PaidAttempt) -> str:
     """Who held it, and when it was last heard of."""
     sign = attempt.heartbeat_at or attempt.started_at
     return f"Worker {attempt.worker} gave its last sign of life at {sign:%Y-%m-%d %H:%M:%S} UTC."
-
-
-# --- contact ---
-
-
-def with_contact(action: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-    """Do `action`, again and again while PostgreSQL is away; a paid answer waits in memory for the first contact.
-
-    The connection may break after the change and before the reply. Give `again` where repeating would do it twice.
-    """
-    pause = 0.2
-    while True:
-        try:
-            return action()
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            action = again or action
-            log.warning("no contact to PostgreSQL (%s); trying again in %.1f s", str(error).strip(), pause)
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)

@@ -20,9 +20,9 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import close_old_connections, connection, connections
+from django.db import connection, connections
 
-from nyxcore import bulk, events, sweep
+from nyxcore import bulk, contact, events, sweep
 from nyxcore.calls import CALLS, Call
 
 log = logging.getLogger(__name__)
@@ -187,10 +187,12 @@ class Process:
                 sweep.run_pass()
                 if self.worker:
                     self.look()
+            except contact.BROKEN as error:
+                log.warning("sweep: no contact to PostgreSQL (%s); trying again", str(error).strip())
+                contact.lost()
             except Exception:
                 log.exception("sweep: this pass failed")
             finally:
-                close_old_connections()
                 connections.close_all()
             self.closed.wait(settings.NYXCORE_SWEEP_EVERY)
 

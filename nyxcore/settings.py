@@ -129,6 +129,8 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
             "min_size": 1,
             "max_size": env_int("NYXCORE_DB_POOL", 20, least=4),
             "timeout": 10,
+            # With the default of 300 it waits twice as long for each try, also when the server is back.
+            "reconnect_timeout": 1,
             "num_workers": 1,
         },
         "connect_timeout": 5,

@@ -12,9 +12,9 @@ from django.db import connection
 
 from nyxcore import events
 from nyxcore.attempts import failure, internal, store_request
-from nyxcore.attempts import with_contact as with_contact
 from nyxcore.calls import CALLS, Call, place, storable
 from nyxcore.claim import Queue
+from nyxcore.contact import with_contact
 from nyxcore.llm.base import LLMError, Stopped
 from nyxcore.models import Hint
 from nyxcore.states import Reason, Status

@@ -14,7 +14,8 @@ import pytest
 
 from nyxcore import pulse
 from tests.processes.model import Model
-from tests.processes.tools import LEASE, SWEEP_EVERY, Bus, WorkerProcess, environment, speaking_to
+from tests.processes.servers import Bus, WorkerProcess
+from tests.processes.tools import LEASE, SWEEP_EVERY, environment, speaking_to
 
 StartWorker = Callable[..., WorkerProcess]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
-import uuid
 
 import pytest
 
-from nyxcore.celery import app
 from tests.factories import make_workflow
+from tests.processes.doorbells import FORGED, NOTHING, QUEUE, message
 from tests.processes.tools import FAST, GRACE, ends, eventually, story
 from workflows import services
 from workflows.models import StepAttempt, Workflow
@@ -18,49 +15,6 @@ from workflows.models import StepAttempt, Workflow
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 DEAF = {"NYXCORE_SWEEP_EVERY": "300"}  # hears doorbells only: after its start it looks for nothing by itself
-QUEUE = app.conf.task_default_queue
-
-
-def message(body: bytes, task: str = "nyxcore.work", **properties: str) -> bytes:
-    """What Celery puts on the queue, with a body of our choice."""
-    pk = str(uuid.uuid4())
-    whole = {
-        "body": base64.b64encode(body).decode(),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {
-            "lang": "py",
-            "task": task,
-            "id": pk,
-            "root_id": pk,
-            "argsrepr": "()",
-            "kwargsrepr": "{}",
-        },
-        "properties": {
-            "correlation_id": pk,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": pk,
-        },
-    }
-    return json.dumps(whole | properties).encode()
-
-
-NOTHING = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
-FORGED = [
-    message(b'[[1, "x"], {"pk": 42, "owner": null}, {}]'),
-    message(b"\x00 this is no JSON"),
-    message(b'{"not": "a list"}'),
-    message(b"[]"),
-    message(NOTHING, task="os.system"),
-    message(NOTHING, **{"content-type": "application/x-python-serialize"}),
-    message(NOTHING, **{"content-encoding": "rot13"}),
-    b"\xff\xfe no JSON",
-    b'"a text"',
-    b"{}",
-]
 
 
 def test_a_started_workflow_runs_to_its_end_by_doorbells_alone(bus, web, start_worker):

@@ -22,9 +22,9 @@ from nyxcore.dbtime import ago, later
 from nyxcore.processes import spawn
 from tests.factories import attempts_of, make_workflow, step_of
 from tests.platform.helpers import free_port
+from tests.processes.servers import WorkerProcess
 from tests.processes.tools import (
     KEY,
-    WorkerProcess,
     ends,
     environment,
     eventually,

@@ -29,6 +29,8 @@ class Command(BaseCommand):
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = 0")
             cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            # A migration that waits for a table holds up everybody behind it: it gives up instead, and is run again.
+            cursor.execute("RESET lock_timeout")
         try:
             self._migrate()
             sqlview.ensure()

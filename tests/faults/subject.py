@@ -1,0 +1,96 @@
+"""What is run in the laboratory. A subject starts runs and says what stands in their rows; cells know no more of it.
+
+Another kind of run joins by a class with the same methods, and an entry in SUBJECTS.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Protocol
+
+from django.test import Client
+
+from nyxcore import events, pulse
+from tests.factories import attempts_of, make_user, make_workflow
+from tests.faults.person import Answer, Person
+from tests.faults.system import System
+from workflows import services
+from workflows.models import StepAttempt, Workflow
+
+_numbers = itertools.count(1)
+ACCEPTED: set[int] = set()  # runs whose start was confirmed: each has to be one run
+Story = list[tuple[str, str, str]]  # (cause, status, reason) of each attempt
+
+
+class Run(Protocol):
+    """One run under test."""
+
+    pk: int
+
+    def mark(self, key: str) -> str:
+        """How the model server knows the calls of one step."""
+        ...
+
+    def start(self, *, ring: bool = True) -> None: ...
+    def resume(self) -> None: ...
+    def cancel(self) -> None: ...
+    def status(self) -> str: ...
+    def story(self, key: str) -> Story: ...
+
+
+class WorkflowRun:
+    """A workflow of a person of its own, so that no verb on one run sweeps another."""
+
+    def __init__(self, system: System, keys: list[str], *, parallel: bool = False, **config: Any) -> None:
+        number = next(_numbers)
+        self._name = f"r{number}"
+        self.user = make_user(f"lab-{number}")
+        client = Client()
+        client.force_login(self.user)
+        self.person = Person(system, self.user, client.cookies["sessionid"].value)
+        steps = [{"key": key, "config": {"prompt": f"[{self.mark(key)}] Write.", **config}} for key in keys]
+        if parallel:
+            steps = [step | {"needs": []} for step in steps]
+        self.workflow = make_workflow(steps, owner=self.user)
+        self.pk, self.keys = self.workflow.pk, keys
+        self.path = f"/workflows/{self.pk}/"
+
+    def mark(self, key: str) -> str:
+        return f"{self._name}.{key}"
+
+    def start(self, *, ring: bool = True) -> None:
+        """As the web process does it; without `ring` the doorbell never leaves."""
+        services.start_workflow(self.workflow, by=self.user)
+        ACCEPTED.add(self.pk)
+        if ring:
+            pulse.drain()
+        events.queue.clear()
+
+    def post(self, verb: str) -> Answer:
+        """As a person does it, by the web process."""
+        answer = self.person.post(f"{self.path}{verb}/")
+        if verb == "start" and answer.status == 302:
+            ACCEPTED.add(self.pk)
+        return answer
+
+    def resume(self) -> None:
+        services.resume_workflow(self.workflow, by=self.user)
+
+    def cancel(self) -> None:
+        services.cancel_workflow(self.workflow, by=self.user)
+
+    def status(self) -> str:
+        return str(Workflow.objects.values_list("status", flat=True).get(pk=self.pk))
+
+    def attempts(self, **where: Any) -> Any:
+        return StepAttempt.objects.filter(step__workflow=self.pk, **where)
+
+    def attempt(self, key: str = "one") -> StepAttempt:
+        """The newest one of a step."""
+        return attempts_of(self.workflow, key)[-1]
+
+    def story(self, key: str = "one") -> Story:
+        return [(a.cause, a.status, a.reason) for a in attempts_of(self.workflow, key)]
+
+
+SUBJECTS = {"workflow": WorkflowRun}
