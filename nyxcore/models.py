@@ -295,8 +295,15 @@ class AuditEntry(models.Model):
     to_status = models.CharField(max_length=12, blank=True)
     reason = models.CharField(max_length=40, blank=True)
     detail = models.TextField(blank=True)
+    # Without a constraint: adding one would hold up everybody who writes an entry.
     bulk = models.ForeignKey(
-        "BulkAction", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+        "BulkAction",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
 
     class Meta:

@@ -298,7 +298,7 @@ class Migrating(MidStream):
 
     name = "during a migration"
     alone = True
-    BEFORE, APP = "0004_own_templates", "workflows"
+    BEFORE, APP = "0006_fair_claim", "workflows"
 
     def reach(self) -> None:
         call_command("migrate", self.APP, self.BEFORE, verbosity=0)
@@ -335,7 +335,7 @@ class Migrating(MidStream):
 
     def problems(self) -> list[str]:
         found = [] if self._second == 0 else ["the migration cannot be taken up again"]
-        index = sql("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('attempt_continues')")
+        index = sql("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('step_at_work')")
         return found + ([] if index == [(True,)] else [f"the index of the migration is {index or 'missing'}"])
 
 
