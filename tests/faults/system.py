@@ -250,13 +250,12 @@ class System:
 
     def fill_disk(self) -> None:
         """Leave no byte on the disk of the database."""
-        with self._filler.open("wb") as file:
-            free = shutil.disk_usage(self._filler.parent).free
-            os.posix_fallocate(file.fileno(), 0, max(free - 4096, 1))
-        with contextlib.suppress(OSError), self._filler.open("ab") as file:
+        with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
+            with contextlib.suppress(OSError):  # somebody writes meanwhile: the rest goes page by page
+                os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self._filler.parent).free - 1_000_000)
+            file.seek(0, os.SEEK_END)
             while True:
                 file.write(bytes(4096))
-                file.flush()
 
     def empty_disk(self) -> None:
         self._filler.unlink(missing_ok=True)
