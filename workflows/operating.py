@@ -77,7 +77,7 @@ def release_step(step: Step, *, by: Any) -> None:
 
 
 def _running(attempts: QuerySet[StepAttempt]) -> QuerySet[StepAttempt]:
-    """The running ones, locked: a worker stores its answer without the workflow's lock, and one that is there counts."""
+    """The running ones, locked: a worker stores its answer without the lock of the workflow, and one stored counts."""
     rows = attempts.filter(status=S.RUNNING).order_by("pk")
     return rows.select_related("step").select_for_update(of=("self",))
 
