@@ -32,6 +32,7 @@ EXAMPLES = 8  # dismissed findings shown to an analyzer
 
 class ChunkWork(Work):
     paid = True
+    light = True
 
     def ask(self, run: AnalysisRun, unit: Unit) -> Ask:
         chunk = chunk_of(unit.chunk)
