@@ -9,6 +9,7 @@ import pytest
 
 from analysis import documents, mermaid
 from analysis.parsing import Parsers
+from analysis.patterns import PATTERN_LIMIT, Glob
 
 
 def test_a_module_in_the_folder_that_a_command_runs_in_is_not_run_by_the_parser(
@@ -51,3 +52,21 @@ def test_open_tags_in_a_label_do_not_keep_the_page_busy() -> None:
     began = time.process_time()
     assert mermaid._words("<a" * 50_000) == "<a" * 50_000
     assert time.process_time() - began < 1  # seconds, with an expression that reads on to the end each time
+
+
+@pytest.mark.parametrize("rest", ["*a" * 50_000, "a/**/" * 50_000 + "b"], ids=["stars", "folders"])
+def test_a_pattern_without_end_is_cut(rest: str) -> None:
+    began = time.process_time()
+    glob = Glob(rest, inside=False)
+    assert sum(map(len, glob.parts)) <= PATTERN_LIMIT
+    assert not any(glob.matches(["b" * 200] * 20) for _ in range(100))
+    assert time.process_time() - began < 2
+
+
+def test_what_is_cut_from_a_pattern_does_not_change_one_within_the_limit() -> None:
+    assert Glob("a" * PATTERN_LIMIT).matches(["a" * PATTERN_LIMIT])
+
+
+@pytest.mark.parametrize("pattern", ["[", "[z-a]", "[!]", "\\", "[[:alpha:]]*", "a[^", "[\\]]", "(?:+{", "**/[", "[a--b]"])
+def test_an_odd_pattern_is_no_error(pattern: str) -> None:
+    assert Glob(pattern).matches(["name"]) in (True, False)
