@@ -67,6 +67,8 @@ def test_what_is_cut_from_a_pattern_does_not_change_one_within_the_limit() -> No
     assert Glob("a" * PATTERN_LIMIT).matches(["a" * PATTERN_LIMIT])
 
 
-@pytest.mark.parametrize("pattern", ["[", "[z-a]", "[!]", "\\", "[[:alpha:]]*", "a[^", "[\\]]", "(?:+{", "**/[", "[a--b]"])
+@pytest.mark.parametrize(
+    "pattern", ["[", "[z-a]", "[!]", "\\", "[[:alpha:]]*", "a[^", "[\\]]", "(?:+{", "**/[", "[a--b]"]
+)
 def test_an_odd_pattern_is_no_error(pattern: str) -> None:
     assert Glob(pattern).matches(["name"]) in (True, False)
