@@ -99,3 +99,21 @@ def test_a_very_long_name_in_a_repository_is_listed_and_not_read(root: Path, mod
     git(where, "update-index", "--add", "--cacheinfo", f"100644,{blob},{long}")
     git(where, "commit", "-qm", "two")
     assert sorted(listed(worked(begin(where, confirm=True))).values()) == ["", "name"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://ann:glpat-s3cret@host.example/a/b.git",
+        "https://glpat-s3cret@host.example/a/b.git",
+        "https://host.example/a/b.git?private_token=glpat-s3cret",
+        "https://[::1/a",
+        "https://host.example:99999/a",
+        "https://host.example/a\nb",
+    ],
+)
+def test_an_address_with_a_secret_or_of_an_odd_form_is_never_stored(address: str) -> None:
+    with pytest.raises(services.Refused) as refused:
+        services.create_analysis(owner=make_user(), source_kind="git", location=address)
+    assert "s3cret" not in str(refused.value)
+    assert not AnalysisRun.objects.exists()
