@@ -64,7 +64,6 @@ class Member:
     """One entry of an archive; `opened` gives its bytes, None where it is not a plain file."""
 
     name: bytes
-    size: int
     executable: bool
     opened: Callable[[], IO[bytes]] | None
     why: str = ""  # what it is, where it is not a plain file
@@ -189,15 +188,15 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, counter: Counte
     # Without bit 11 a name is bytes of an unknown code page, which zipfile reads as cp437.
     name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "surrogateescape")
     if kind == stat.S_IFLNK:
-        return Member(name, 0, False, None, "It is a link.", link=True)
+        return Member(name, False, None, "It is a link.", link=True)
     if info.flag_bits & 1:
-        return Member(name, info.file_size, False, None, "It is encrypted.")
+        return Member(name, False, None, "It is encrypted.")
     if kind not in (0, stat.S_IFREG):
-        return Member(name, 0, False, None, "It is a device or a pipe.")
+        return Member(name, False, None, "It is a device or a pipe.")
     if info.compress_type not in ZIP_METHODS:
-        return Member(name, info.file_size, False, None, "It is packed in a way that is not known.")
+        return Member(name, False, None, "It is packed in a way that is not known.")
     opened = lambda: Counted(archive.open(info), counter)  # noqa: E731
-    return Member(name, info.file_size, bool(mode & 0o100), opened)  # type: ignore[arg-type]
+    return Member(name, bool(mode & 0o100), opened)  # type: ignore[arg-type]
 
 
 def _tar_members(file: IO[bytes] | Counted) -> Iterator[Member]:
@@ -213,10 +212,10 @@ def _tar_members(file: IO[bytes] | Counted) -> Iterator[Member]:
 def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
     name = info.name.encode("utf-8", "surrogateescape")
     if info.issym() or info.islnk():
-        return Member(name, 0, False, None, "It is a link.", link=True)
+        return Member(name, False, None, "It is a link.", link=True)
     if info.isreg() and not info.issparse():
-        return Member(name, info.size, bool(info.mode & 0o100), lambda: _extracted(archive, info))
-    return Member(name, 0, False, None, "It is a device, a pipe or a file with holes.")
+        return Member(name, bool(info.mode & 0o100), lambda: _extracted(archive, info))
+    return Member(name, False, None, "It is a device, a pipe or a file with holes.")
 
 
 def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -262,7 +261,9 @@ def _import(
                 why = member.why or problem(name) or _clash(name, taken, folders)
                 if why or member.opened is None:
                     reason = "link" if member.link else "archive"
-                    skipped.append(_skipped(name, member.size, reason, why))
+                    skipped.append(
+                        _skipped(name, 0, reason, why)
+                    )  # a size that is only claimed tells nothing
                 else:
                     taken[name] = _copy(member, name, pipe, git)
                     folders.update(_parents(name))

@@ -235,7 +235,7 @@ def stale(page_blobs: Mapping[str, str], current: Mapping[str, str]) -> list[str
 
 CITED = re.compile(r"`(?P<path>[^`\s][^`\n]*?):(?P<start>\d{1,9})(?:\s?[-–]\s?(?P<end>\d{1,9}))?`")
 _BLOCK = re.compile(
-    r"^(?P<mark>`{3,}+|~{3,}+)[ \t]*(?P<word>\w*)[^\n]*\n(?P<body>.*?)^(?P=mark)[`~]*[ \t]*$",
+    r"^(?P<mark>`{3,}+|~{3,}+)[ \t]*+(?P<word>\w*+)[^\n]*+\n(?P<body>.*?)^(?P=mark)[`~]*[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
 _RENDERED = re.compile(r"<code>([^<]+?):(\d{1,9})(?:\s?[-–]\s?(\d{1,9}))?</code>")

@@ -55,6 +55,11 @@ class Target:
         return f"{self.host}:{self.port}:{listed}"
 
 
+def check_form(url: str, reach: Reach = PUBLIC) -> None:
+    """Refuse an address that must not even be kept: of another form, or with a secret in it. Asks no name server."""
+    _parts(url, reach)
+
+
 def check(url: str, reach: Reach = PUBLIC) -> Target:
     """Return the target of `url`, its host resolved; refuse what must not be fetched."""
     host, port, path, scheme = _parts(url, reach)

@@ -105,7 +105,7 @@ def _flowchart(head: list[str], lines: list[str]) -> Flowchart:
     for name, title in titles.items():  # an edge may lead to a whole group
         if chart.nodes.get(name) == name:
             chart.nodes[name] = title
-    if depth or not chart.nodes or len(chart.nodes) > MOST_NODES or len(chart.edges) > MOST_EDGES:
+    if depth or not chart.nodes:
         raise Unreadable
     return chart
 
@@ -116,6 +116,8 @@ def _statement(chart: Flowchart, line: str) -> None:
     while True:
         at, names = _names(chart, line, at)
         if link is not None:
+            if len(chart.edges) + len(before) * len(names) > MOST_EDGES:
+                raise Unreadable(line)  # before they are made: a line can ask for millions
             chart.edges += [_edge(frm, to, link) for frm in before for to in names]
         if at >= len(line):
             return
@@ -137,6 +139,8 @@ def _names(chart: Flowchart, line: str, at: int) -> tuple[int, list[str]]:
             chart.nodes[name] = _label(shape)
             if shape[0] in "({" or shape.startswith("[("):
                 chart.round.add(name)
+        if len(chart.nodes) > MOST_NODES:
+            raise Unreadable(line)
         names.append(name)
         at = node.end()
         more = re.compile(r"\s*&\s*").match(line, at)
@@ -159,7 +163,7 @@ def _label(text: str) -> str:
 
 def _words(text: str) -> str:
     text = re.sub(r"<br\s*/?>|\\n", " ", text)
-    return " ".join(re.sub(r"</?\w[^>]*>|[`*]", "", text).split())
+    return " ".join(re.sub(r"</?\w[^<>]*>|[`*]", "", text).split())
 
 
 # --- sequence diagram -----------------------------------------------------------------------------------------

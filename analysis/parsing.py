@@ -101,7 +101,7 @@ class Child:
     def __init__(self) -> None:
         environment = {"PYTHONPATH": ROOT, "PATH": os.environ.get("PATH", os.defpath)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "analysis.parsing"],
+            [sys.executable, "-P", "-m", "analysis.parsing"],  # -P: no module of the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -28,7 +28,7 @@ class Glob:
     def __init__(self, pattern: str, *, inside: bool = True) -> None:
         self.text = pattern
         self.negated = pattern.startswith("!")
-        body = pattern[self.negated :][:PATTERN_LIMIT].removeprefix("\\") if pattern[:1] in "!\\" else pattern
+        body = pattern[self.negated :][:PATTERN_LIMIT].removeprefix("\\")
         self.folder_only = body.endswith("/")
         body = body.rstrip("/")
         self.anchored = "/" in body

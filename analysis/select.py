@@ -5,6 +5,8 @@ The rules stand in one order, and the first that matches names the reason, so no
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,7 +24,7 @@ from nyxcore.llm.base import Stopped, StopSignal
 SKIP_REASONS = {
     "link": "It is a link. Links are not followed.",
     "submodule": "It is a submodule, another repository. Analyse that one by itself.",
-    "name": "Its name is not valid UTF-8, so it cannot be stored or quoted.",
+    "name": "Its name is not valid UTF-8, too long, or there twice, so it cannot be quoted.",
     "archive": "The archive holds it in a form that is not unpacked.",
     "ignored": "A .gitignore file leaves it out.",
     "unreadable": "It could not be read.",
@@ -45,6 +47,8 @@ SKIP_REASONS = {
 }
 SIZE_LIMIT = 100_000  # bytes
 CHOSEN_LIMIT = 200_000  # of a file that is named in full
+PATH_LIMIT = 1_000  # bytes; what is longer breaks the database's index
+DETAIL_LIMIT = 500
 PASS_SIZE = 200  # files that are in memory at a time
 LINK, SUBMODULE = "120000", "160000"
 
@@ -76,11 +80,11 @@ def build_manifest(source: Source, options: Options, *, stop: StopSignal | None 
     3. By rank, where the budget does not hold everything. 4. The texts of what is left.
     """
     rules = Rules.of(source, options)
-    first = [_by_entry(entry, rules) for entry in source.entries()]
+    listed = [_by_entry(entry, rules) for entry in source.entries()]
+    first = _distinct([*listed, *map(_shown, source.skipped)])
     looked = _Looked(rules)
     looked.over(source, [facts for facts in first if facts.read], stop)
-    second = [looked.facts.get(facts.path, facts) for facts in first]
-    files = [*second, *(_shown(facts) for facts in source.skipped)]
+    files = [looked.facts.get(facts.path, facts) for facts in first]
     candidates = [facts for facts in files if facts.read]
     scores = rank.scores(candidates, looked.references, source.history())
     kept = _within_budget(candidates, scores, options.max_tokens_read)
@@ -124,11 +128,40 @@ def _by_entry(entry: Entry, rules: Rules) -> FileFacts:
 
 
 def _shown(facts: FileFacts) -> FileFacts:
-    """A name that is no text is shown with its odd bytes spelled out; it is never read."""
-    if facts.path.isascii():
-        return facts
-    path = facts.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return replace(facts, path=path)
+    """A name that is no text has its odd bytes spelled out, one that is too long is cut. Neither is read."""
+    return replace(facts, path=_cut(_spelled(facts.path)), detail=_spelled(facts.detail)[:DETAIL_LIMIT])
+
+
+def _spelled(text: str) -> str:
+    """Text that the database takes: without zero characters and halves of characters."""
+    if text.isascii() and "\0" not in text:
+        return text
+    spelled = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return spelled.replace("\0", "\\x00")
+
+
+def _cut(path: str) -> str:
+    data = path.encode()
+    if len(data) <= PATH_LIMIT:
+        return path
+    rest = hashlib.sha256(data).hexdigest()[:12]
+    return f"{data[: PATH_LIMIT - 20].decode('utf-8', 'ignore')}…{rest}"
+
+
+def _distinct(files: Iterable[FileFacts]) -> list[FileFacts]:
+    """Each path once: what is read keeps its name; what is only listed under a name that is taken gets a number."""
+    taken: set[str] = set()
+    numbers: Counter[str] = Counter()
+    found: list[FileFacts] = []
+    for facts in sorted(files, key=lambda facts: not facts.read):
+        path = facts.path
+        while path in taken:
+            numbers[facts.path] += 1
+            path = f"{facts.path} ({numbers[facts.path] + 1})"
+        taken.add(path)
+        same = path == facts.path
+        found.append(facts if same else replace(facts, path=path, read=False, reason=facts.reason or "name"))
+    return found
 
 
 Found = tuple[str, str] | None
@@ -142,10 +175,10 @@ def _mode(entry: Entry, rules: Rules) -> Found:
 
 def _name(entry: Entry, rules: Rules) -> Found:
     try:
-        entry.path.encode()
+        size = len(entry.path.encode())
     except UnicodeEncodeError:
         return "name", ""
-    return None
+    return ("name", f"{size:,} bytes; the limit is {PATH_LIMIT:,}") if size > PATH_LIMIT else None
 
 
 def _wanted(entry: Entry, rules: Rules) -> Found:

@@ -205,6 +205,8 @@ class System:
         fd = os.dup(server.fileno())  # stays open as long as we live
         level = "info" if env.get("LOG_LEVEL", "").upper() == "DEBUG" else "warning"
         options = [
+            "--app-dir",  # else it looks for modules in the current folder
+            str(ROOT),
             "--fd",
             str(fd),
             "--loop",
@@ -219,7 +221,7 @@ class System:
         options += ["--timeout-graceful-shutdown", str(STREAMS_END)]
         return Program(
             name="web",
-            argv=lambda: [sys.executable, "-m", "uvicorn", "nyxcore.asgi:application", *options],
+            argv=lambda: [sys.executable, "-P", "-m", "uvicorn", "nyxcore.asgi:application", *options],
             env=env,
             is_up=HealthProbe(self.port),
             stop_seconds=STREAMS_END + 5.0,

@@ -15,14 +15,21 @@ from pathlib import Path
 from nyxcore.processes import Program, StartError, end_child, wait_for
 
 START_SECONDS = 60.0
+ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 def worker_program(name: str, ready_file: Path, env: Mapping[str, str]) -> Program:
     """A worker; at its end it gets the grace time and then some to hand over."""
     return Program(
         name=name,
-        argv=lambda: [sys.executable, "-m", "nyxcore.worker", name],
-        env={**env, "NYXCORE_READY_FILE": str(ready_file), "PYTHONUNBUFFERED": "1"},
+        # -P: it is also started in folders of others, whose modules must not be run
+        argv=lambda: [sys.executable, "-P", "-m", "nyxcore.worker", name],
+        env={
+            **env,
+            "NYXCORE_READY_FILE": str(ready_file),
+            "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, env.get("PYTHONPATH", "")])),
+            "PYTHONUNBUFFERED": "1",
+        },
         prepare=lambda: ready_file.unlink(missing_ok=True),
         is_up=ready_file.exists,
         stop_seconds=_grace(env) + 10.0,

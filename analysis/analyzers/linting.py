@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,20 @@ SELECT = "E9,F,B,BLE,S,ASYNC,PLE"
 IGNORE = "F401,S101,S105,S106,S107,S404,S603,S607,S311,B008,B011,B010,B009"
 SYNTAX = "invalid-syntax"
 TIMEOUT = 120  # seconds
+PART = 250_000  # characters of source for one call
+MOST_OF_FILE = 100  # hits
+OPTIONS = (
+    "check",
+    "--isolated",
+    "--no-cache",
+    "--no-fix",
+    "--no-respect-gitignore",
+    "--exit-zero",
+    "--quiet",
+    "--output-format=json-lines",
+    f"--select={SELECT}",
+    f"--ignore={IGNORE}",
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +61,76 @@ def find_ruff() -> str:
 
 
 def run_ruff(texts: Mapping[str, str], program: str | None = None) -> LintResult:
-    """What ruff says of Python files, by path. Names in the folder are ours, so theirs can do nothing."""
+    """What ruff says of Python files, by path. Names in the folder are ours, so theirs can do nothing.
+
+    A few files at a time, and so many hits of each: two characters are enough to make it say a kilobyte.
+    """
     program = find_ruff() if program is None else program
     if not program:
         return LintResult(notes=("ruff is not installed, so Python files were not linted.",))
-    with tempfile.TemporaryDirectory(prefix="nyxcore-lint-") as folder:
+    kept = _Kept()
+    ends = time.monotonic() + TIMEOUT
+    for part in _parts(texts):
+        try:
+            code = _run(program, part, ends - time.monotonic(), kept)
+        except (subprocess.TimeoutExpired, OSError) as error:
+            log.warning("ruff failed: %s", type(error).__name__)
+            why = f"gave no answer ({type(error).__name__})"
+            return kept.result(_unlinted(why, len(texts) - kept.files))
+        if code:
+            return kept.result(_unlinted(f"ended with code {code}", len(texts) - kept.files))
+        kept.files += len(part)
+    return kept.result()
+
+
+def _unlinted(why: str, files: int) -> str:
+    return f"ruff {why}, so {files:,} Python file{'s were' if files != 1 else ' was'} not linted."
+
+
+def _parts(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The files, as many together as ruff can speak of within a bearable memory."""
+    part: dict[str, str] = {}
+    size = 0
+    for path, text in texts.items():
+        if part and size + len(text) > PART:
+            yield part
+            part, size = {}, 0
+        part[path] = text
+        size += len(text)
+    if part:
+        yield part
+
+
+class _Kept:
+    """The hits that stay, and how many do not."""
+
+    def __init__(self) -> None:
+        self.hits: list[LintHit] = []
+        self.files = 0
+        self.counts: Counter[str] = Counter()
+        self.broken: set[str] = set()
+
+    def add(self, hit: LintHit) -> None:
+        """Keep it; of a file that cannot be parsed only the first error, as the others follow from it."""
+        if hit.code == SYNTAX:
+            if hit.path in self.broken:
+                return
+            self.broken.add(hit.path)
+        self.counts[hit.path] += 1
+        if self.counts[hit.path] <= MOST_OF_FILE:
+            self.hits.append(hit)
+
+    def result(self, *notes: str) -> LintResult:
+        left = sum(max(count - MOST_OF_FILE, 0) for count in self.counts.values())
+        if left:
+            told = f"ruff had {left:,} more to say of files of which it says more than {MOST_OF_FILE} things."
+            notes = (*notes, f"{told} They are left out.")
+        return LintResult(tuple(self.hits), notes)
+
+
+def _run(program: str, texts: Mapping[str, str], seconds: float, kept: _Kept) -> int:
+    """Hand files to ruff and keep what it says of them; its exit code."""
+    with tempfile.TemporaryDirectory(prefix="nyxcore-lint-") as folder, tempfile.TemporaryFile() as said:
         names = {}
         for number, (path, text) in enumerate(texts.items()):
             names[f"f{number}.py"] = path
@@ -58,50 +139,21 @@ def run_ruff(texts: Mapping[str, str], program: str | None = None) -> LintResult
                 Path(folder, f"f{number}.py"), "w", encoding="utf-8", errors="replace", newline=""
             ) as file:
                 file.write(text)
-        try:
-            done = subprocess.run(
-                [
-                    program,
-                    "check",
-                    "--isolated",
-                    "--no-cache",
-                    "--no-fix",
-                    "--no-respect-gitignore",
-                    "--exit-zero",
-                    "--quiet",
-                    "--output-format=json",
-                    f"--select={SELECT}",
-                    f"--ignore={IGNORE}",
-                    "--",
-                    ".",
-                ],
-                cwd=folder,
-                env={"PATH": os.defpath, "HOME": folder},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-        except (subprocess.TimeoutExpired, OSError) as error:
-            log.warning("ruff failed: %s", type(error).__name__)
-            return LintResult(
-                notes=(f"ruff gave no answer ({type(error).__name__}), so nothing was linted.",)
-            )
-    if done.returncode:
-        return LintResult(notes=(f"ruff ended with code {done.returncode}, so nothing was linted.",))
-    hits = [_hit(one, names) for one in json.loads(done.stdout or b"[]")]
-    return LintResult(tuple(_first_syntax_errors(hits)))
-
-
-def _first_syntax_errors(hits: Iterable[LintHit]) -> Iterator[LintHit]:
-    """All hits, but of a file that cannot be parsed only the first error: the others follow from it."""
-    broken = set[str]()
-    for hit in hits:
-        if hit.code == SYNTAX:
-            if hit.path in broken:
-                continue
-            broken.add(hit.path)
-        yield hit
+        done = subprocess.run(
+            [program, *OPTIONS, "--", "."],
+            cwd=folder,
+            env={"PATH": os.defpath, "HOME": folder},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.DEVNULL,
+            timeout=max(seconds, 0.1),
+            check=False,
+        )
+        said.seek(0)
+        if not done.returncode:
+            for line in said:
+                kept.add(_hit(json.loads(line), names))
+        return done.returncode
 
 
 def _hit(one: Mapping[str, object], names: Mapping[str, str]) -> LintHit:

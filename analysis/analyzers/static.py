@@ -7,14 +7,17 @@ a secret shows where it stands and never what it is.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from analysis.analyzers.base import LEVELS, TITLE, Analyzer, Rule
+from analysis.analyzers.base import LEVELS, SEVERITIES, TITLE, Analyzer, Rule
 from analysis.analyzers.linting import LintResult, run_ruff
 from analysis.plain import FileFacts, Files, RawFinding, Severity, Texts
 
+MOST_OF_FILE = 100  # findings of one rule in one file
+MOST = 10_000  # findings in all
 LARGE = 1_000_000  # bytes
 HUGE = 10_000_000
 BUILT = re.compile(
@@ -123,7 +126,8 @@ class StaticAnalyzer(Analyzer):
     ) -> Scan:
         """Look at the whole manifest and at the text of what was read."""
         secrets = secrets or _own_secrets
-        found = list(_by_size(files))
+        found = _Bearable()
+        found.add(_by_size(files))
         shown: dict[
             str, list[str]
         ] = {}  # the lines of each file; one with a secret in it is hidden from all excerpts
@@ -131,19 +135,47 @@ class StaticAnalyzer(Analyzer):
             lines = shown[path] = text.split("\n")
             for hit in secrets(path, text):
                 lines[hit.line - 1] = masked(lines[hit.line - 1])
-                found.append(_secret(path, hit, lines[hit.line - 1]))
-            found += _conflicts(path, lines)
+                found.add([_secret(path, hit, lines[hit.line - 1])])
+            found.add(_conflicts(path, lines))
         for file in files:
             if file.path in shown and file.language not in NO_DEBT:
-                found += _debt(file.path, shown[file.path])
+                found.add(_debt(file.path, shown[file.path]))
         python = {
             file.path: texts[file.path] for file in files if file.language == "python" and file.path in texts
         }
         linted = linter(python) if python else LintResult()
-        found += _linted(linted, shown)
-        return Scan(
-            sorted(found, key=lambda raw: (raw.path, raw.start_line, raw.rule_id)), list(linted.notes)
-        )
+        found.add(_linted(linted, shown))
+        kept = found.kept()
+        return Scan(kept, [*linted.notes, *_left_out(found.counts.total() - len(kept))])
+
+
+class _Bearable:
+    """So many of one kind in one file, and so many in all: the most severe stay, then the first ones.
+
+    A source of a few megabytes can hold a million of them, which nobody reads and no table bears.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[RawFinding] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, found: Iterable[RawFinding]) -> None:
+        for raw in found:
+            self.counts[raw.path, raw.rule_id] += 1
+            if self.counts[raw.path, raw.rule_id] <= MOST_OF_FILE:
+                self.found.append(raw)
+
+    def kept(self) -> list[RawFinding]:
+        """What stays, in the order of the files."""
+        self.found.sort(key=lambda raw: (SEVERITIES.index(raw.severity), raw.path, raw.start_line))
+        return sorted(self.found[:MOST], key=lambda raw: (raw.path, raw.start_line, raw.rule_id))
+
+
+def _left_out(number: int) -> list[str]:
+    if not number:
+        return []
+    said = "findings are" if number > 1 else "finding is"
+    return [f"{number:,} {said} left out: too many of one kind in one file, or in all."]
 
 
 def _own_secrets(path: str, text: str) -> Iterable[Hit]:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import transaction
 
+from analysis import hosts
+from analysis.errors import SourceError
 from analysis.models import AnalysisRun, SourceKind, Upload
 from analysis.plain import Options
 from analysis.prompting import new_marker
@@ -87,8 +89,11 @@ def _check_source(source_kind: str, location: str, upload: Upload | None, kind: 
         raise Refused("No archive was uploaded. Choose a zip or tar file.")
     if not location:
         raise Refused("The source has no address.")
-    if source_kind == SourceKind.GIT and urlsplit(location).scheme != "https":
-        raise Refused("A git address must begin with https://.")
+    if source_kind == SourceKind.GIT:
+        try:
+            hosts.check_form(location)
+        except SourceError as error:
+            raise Refused(error.message) from None
     if source_kind == SourceKind.PATH and kind != OPERATOR:
         raise Refused("Folders of the server can be analysed by command only.")
     if source_kind == SourceKind.PATH and not settings.NYXCORE_ANALYSIS_ROOT:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
-from analysis.analyzers import STATIC
+from analysis.analyzers import STATIC, linting, static
 from analysis.analyzers.linting import LintHit, LintResult, find_ruff, run_ruff
 from analysis.analyzers.static import HIDDEN, masked
 from analysis.plain import FileFacts
@@ -144,11 +145,34 @@ def test_without_ruff_the_scan_says_so():
 
 
 def test_a_program_that_fails_is_told_and_not_taken_for_health():
-    assert "nothing was linted" in run_ruff({"a.py": "x"}, program="/bin/false").notes[0]
-    assert "nothing was linted" in run_ruff({"a.py": "x"}, program="/no/such/program").notes[0]
+    assert "1 Python file was not linted" in run_ruff({"a.py": "x"}, program="/bin/false").notes[0]
+    assert "1 Python file was not linted" in run_ruff({"a.py": "x"}, program="/no/such/program").notes[0]
 
 
 def test_what_ruff_says_is_quoted_from_the_file():
     one = scan("def f(a=[]):\n    return a\n", linter=run_ruff).findings[0]
     assert (one.rule_id, one.excerpt, one.start_line) == ("static/ruff-bug", "def f(a=[]):", 1)
     assert one.title.startswith("B006: ")
+
+
+# --- more than anybody can read -------------------------------------------------------------------------------
+
+
+def test_ruff_is_not_asked_about_everything_at_once_and_only_so_many_hits_stay(monkeypatch):
+    monkeypatch.setattr(linting, "PART", 20)
+    made = run_ruff({"a.py": "x;" * 150 + "\n", "b.py": "y\n"})
+    assert Counter(hit.path for hit in made.hits) == {"a.py": linting.MOST_OF_FILE, "b.py": 2}
+    assert "200 more" in made.notes[0]
+
+
+def test_of_one_kind_only_so_many_findings_of_a_file_stay_and_the_rest_is_told():
+    made = scan("# TODO\n" * (static.MOST_OF_FILE + 3))
+    assert len(made.findings) == static.MOST_OF_FILE
+    assert made.notes == ["3 findings are left out: too many of one kind in one file, or in all."]
+
+
+def test_of_too_many_findings_the_most_severe_stay(monkeypatch):
+    monkeypatch.setattr(static, "MOST", 2)
+    made = scan("# TODO: a\n# TODO: b\nkey = 1\n", secrets=[3])
+    assert {one.rule_id for one in made.findings} == {"static/secret", "static/todo"}
+    assert made.notes[0].startswith("1 finding is left out")

@@ -1,7 +1,9 @@
 """Commands beside `up` and without it: whose servers they use, and what they leave behind."""
 
+import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from nyxcore import attach, embedded
 from nyxcore.datadir import DataDir
 from nyxcore.processes import StartError
 from nyxcore.up import child_environment
-from nyxcore.worker import worker_for_a_while
+from nyxcore.worker import worker_for_a_while, worker_program
 from tests.platform.helpers import Command, processes_of, until
 from tests.platform.test_up import SMALL, Up
 
@@ -168,3 +170,14 @@ def test_a_broken_backup_changes_nothing(data):
     command = shell(data, COUNT)
     assert command.ends() == 0
     assert "users 1" in command.text()
+
+
+def test_a_worker_runs_no_module_of_the_folder_that_a_command_stands_in(tmp_path):
+    (tmp_path / "json.py").write_text("open('run', 'w').close()\n")
+    given = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "nyxcore.settings"}
+    program = worker_program("hostile", tmp_path / "ready", given)
+    said = subprocess.run(
+        program.argv(), env=program.env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "ImproperlyConfigured" in said.stderr  # it came as far as our settings, which want more
+    assert not (tmp_path / "run").exists()
