@@ -146,6 +146,12 @@ def _do_chores() -> None:
             log.exception("sweep: a chore failed")
 
 
+def gap() -> float:
+    """Seconds without a pass after which the leases of the living may have lapsed unseen: half a lease, as the pulse
+    renews each sixth. Less would keep the guard up for good where passes come late, as on a busy machine."""
+    return max(2 * settings.NYXCORE_SWEEP_EVERY, settings.NYXCORE_LEASE / 2)
+
+
 def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     """(guard holds, this pass is ours). Records a whole pass, and raises the guard once for each gap between passes.
 
@@ -158,7 +164,7 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     due = f"last_pass IS NULL OR last_pass < {CLOCK} - make_interval(secs => %(every)s) OR %(force)s"
     alone = "pg_try_advisory_xact_lock(%(lock)s)"
     values = {
-        "gap": 2 * settings.NYXCORE_SWEEP_EVERY,
+        "gap": gap(),
         "every": settings.NYXCORE_SWEEP_EVERY * 0.8,
         "lease": settings.NYXCORE_LEASE,
         "force": force,
@@ -191,7 +197,7 @@ def _would_guard() -> bool:
         cursor.execute(
             f"""SELECT pg_postmaster_start_time() > {CLOCK} - make_interval(secs => %(lease)s) OR EXISTS (
                    SELECT FROM nyxcore_sweepstate WHERE guard_until > {CLOCK} OR {_GAP})""",
-            {"gap": 2 * settings.NYXCORE_SWEEP_EVERY, "lease": settings.NYXCORE_LEASE},
+            {"gap": gap(), "lease": settings.NYXCORE_LEASE},
         )
         return bool(cursor.fetchone()[0])
 

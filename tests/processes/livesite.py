@@ -21,7 +21,8 @@ from playwright.sync_api import Page, Route
 
 from nyxcore import bus as buses
 from nyxcore import events, pulse
-from tests.processes.tools import Bus, database_url, eventually
+from tests.processes.servers import Bus, eventually
+from tests.processes.tools import database_url
 from tests.workflows.engine_helpers import finish
 from workflows.models import StepAttempt
 

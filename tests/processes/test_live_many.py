@@ -23,7 +23,7 @@ from django.test import Client
 from nyxcore import events, live
 from tests.factories import make_user, make_workflow
 from tests.processes.livesite import Web, sending_bus
-from tests.processes.tools import Bus, eventually
+from tests.processes.servers import Bus, eventually
 from tests.workflows.engine_helpers import claim, finish
 from tests.workflows.views.helpers import url
 from workflows.models import Workflow

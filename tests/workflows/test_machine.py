@@ -360,7 +360,7 @@ class Machine(RuleBasedStateMachine):
         self.busy()
         self.world.shift(seconds)
         self.sweep(True)
-        if seconds < 2 * SWEEP_EVERY:  # no gap to the sweep; whoever misses a lease of such moments is lost
+        if seconds < sweep.gap():  # no gap to the sweep; whoever misses a lease of such moments is lost
             for worker in self.world.awake():
                 self.world.beat(worker)
 

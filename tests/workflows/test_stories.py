@@ -720,6 +720,18 @@ def test_all_leases_expired_at_once_after_an_outage_waits_one_lease():
     assert [a.reason for a in attempts_of(second, "one")] == ["lost", ""]
 
 
+def test_passes_that_come_late_keep_no_guard_up(settings):
+    """On a busy machine a pass may take more than two intervals; leases are good for longer than that."""
+    settings.NYXCORE_SWEEP_EVERY = settings.NYXCORE_LEASE / 10
+    workflow = make_workflow(start=True)
+    silence(claim(), 100)
+    SweepState.objects.update_or_create(
+        id=1, defaults={"last_pass": ago(settings.NYXCORE_LEASE / 3), "guard_until": None}
+    )
+    sweep.run_pass()
+    assert [a.reason for a in attempts_of(workflow, "one")] == ["lost", ""]
+
+
 def test_a_second_outage_right_after_the_first_is_guarded_too():
     """The guard of the first one has passed by then; nobody could renew in the moment between them."""
     workflow = make_workflow(start=True)

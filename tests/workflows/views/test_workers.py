@@ -84,8 +84,8 @@ def test_the_queue_is_as_deep_as_what_is_pending_and_as_old_as_what_may_run(oper
     waits, backs_off = make_workflow(start=True), make_workflow(start=True)
     attempt = waits.steps.get(key="one").attempts.get()
     backs_off.steps.get(key="one").attempts.update(queued_at=later(60))
-    (queue,) = seen(operator).queues
-    assert (queue.name, queue.depth, queue.oldest) == ("workflow", 2, attempt.queued_at)
+    queue = next(one for one in seen(operator).queues if one.name == "workflow")
+    assert (queue.depth, queue.oldest) == (2, attempt.queued_at)
 
 
 def test_the_sweep_says_when_it_passed_and_whether_its_guard_holds(operator):
