@@ -140,7 +140,11 @@ def lines(run_pk: int, **narrowed: Any) -> list[Line]:
     changed = FilteredRelation("changes", condition=Q(changes__run=run_pk))
     rows = Finding.objects.filter(run=run_pk, **narrowed).kept().annotate(changed=changed)
     values = rows.order_by("path", "start_line", "pk").values_list(*VALUES)
-    return [Line(*("" if value is None else value for value in row)) for row in values]
+    return [_line(row) for row in values]
+
+
+def _line(row: Sequence[Any]) -> Line:
+    return Line(*["" if value is None else value for value in row])
 
 
 def unseen(run_pk: int) -> list[Line]:

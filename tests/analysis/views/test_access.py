@@ -11,7 +11,7 @@ from django.urls import reverse
 from analysis.models import AnalysisRun, Document, Finding, TrackedFinding, Unit
 from analysis.urls import urlpatterns
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 OF_A_RUN = sorted(pattern.name for pattern in urlpatterns if "<int:pk>" in str(pattern.pattern))
 POSTS = {"start", "pause", "resume", "cancel", "retry", "confirm", "budget"}
 POSTS |= {"finding-accept", "finding-dismiss", "finding-undo"}
