@@ -53,3 +53,23 @@ class Site:
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", lambda line: "Security Policy" in line.text and self.problems.append(line.text))
         return page
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with chromium_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def site(chromium: Browser, live_server: Any) -> Iterator[Site]:
+    opened = Site(chromium, live_server.url)
+    yield opened
+    for context in opened.contexts:
+        context.close()
+    assert opened.problems == []
+
+
+@pytest.fixture
+def page(site: Site) -> Page:
+    return site.page()
