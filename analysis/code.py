@@ -25,9 +25,8 @@ def block(text: str, language: str, path: str, first: int, marked: Container[int
         f'<span class="line{" hit" if number in marked else ""}"><i>{number}</i><code>{line or " "}</code></span>'
         for number, line in enumerate(lines, first)
     )
-    return mark_safe(
-        f'<div class="code" tabindex="0" role="group" aria-label="Lines of {escape(printable(path))}">{rows}</div>'
-    )
+    label = escape(f"Lines of {printable(path)}")
+    return mark_safe(f'<div class="code-lines" tabindex="0" role="group" aria-label="{label}">{rows}</div>')
 
 
 def _lines(text: str, language: str, name: str) -> list[str]:

@@ -61,7 +61,8 @@ def _rows(units: Any, number: int) -> list[dict[str, Any]]:
 
 
 def _line(unit: Any) -> dict[str, Any]:
-    analyzer = ANALYZERS.get(unit.analyzer)
+    # Of a document this is its slug, which may be the name of an analyzer too.
+    analyzer = ANALYZERS.get(unit.analyzer) if unit.kind == UnitKind.CHUNK else None
     said = str(Reason(unit.reason).label) if unit.reason in Reason.values else unit.reason
     return {
         "unit": unit, "kind": str(UnitKind(unit.kind).label), "title": ui.printable(unit.title or unit.kind),

@@ -59,7 +59,7 @@ def analyses(owner: object, env: dict[str, str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "analysis"])
+    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "findings", "analysis"])
     options = parser.parse_args()
     from nyxcore import embedded
 
@@ -85,12 +85,16 @@ def measure(options: argparse.Namespace, env: dict[str, str]) -> None:
     call_command("migrate", verbosity=0)
     from django.contrib.auth import get_user_model
 
-    from bench import engine, page
+    from bench import engine, findings, page
     from nyxcore.pulse import Process
 
     owner = get_user_model().objects.create_user("bench")
     if options.only in (None, "page"):
         print(page.line(page.measure(owner, options.rounds)), flush=True)
+        if options.only:
+            return
+    if options.only in (None, "findings"):
+        print("\n".join(findings.lines(findings.measure(owner, options.rounds))), flush=True)
         if options.only:
             return
     if options.only in (None, "analysis"):

@@ -60,7 +60,7 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
 
 function below(folder, off) {
   folder.classList.toggle("left-out", off);
-  for (const box of folder.querySelectorAll("ul input")) box.disabled = off;
+  for (const box of folder.querySelectorAll(":scope ul input")) box.disabled = off;
 }
 
 // --- findings -----------------------------------------------------------------------------------------------------

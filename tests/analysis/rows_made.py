@@ -18,7 +18,11 @@ VERDICTS = ("confirmed", "confirmed", "unsure", "refuted")
 def make_run(owner: Any, files: int = 0, findings: int = 0, name: str = "shop") -> AnalysisRun:
     """A run of that many files and findings, analysing."""
     run = services.create_analysis(
-        owner=owner, source_kind="git", location=f"https://example.org/{name}.git", name=name, options=Options()
+        owner=owner,
+        source_kind="git",
+        location=f"https://example.org/{name}.git",
+        name=name,
+        options=Options(),
     )
     transition(run, Status.PENDING, Status.SCANNING)
     transition(run, Status.SCANNING, Status.ANALYZING)
@@ -69,11 +73,14 @@ def add_findings(run: AnalysisRun, count: int) -> list[Finding]:
         for n, one in enumerate(tracked)
     )  # fmt: skip
     Verdict.objects.bulk_create(
-        Verdict(finding=one, unit=unit, verdict=VERDICTS[n % 4], reason="The caller passes lists of any length.")
+        Verdict(
+            finding=one, unit=unit, verdict=VERDICTS[n % 4], reason="The caller passes lists of any length."
+        )
         for n, one in enumerate(found)
     )
     states = ("new", "unchanged", "moved", "reopened")
     FindingChange.objects.bulk_create(
-        FindingChange(run=run, tracked=tracked[n], finding=one, state=states[n % 4]) for n, one in enumerate(found)
+        FindingChange(run=run, tracked=tracked[n], finding=one, state=states[n % 4])
+        for n, one in enumerate(found)
     )
     return found

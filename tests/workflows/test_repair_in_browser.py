@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.factories import attempts_of, make_workflow, step_of
 from tests.browser import DESKTOP, PHONE
+from tests.factories import attempts_of, make_workflow, step_of
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
 from tests.workflows.views.helpers import url
 from workflows import services
