@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import FilteredRelation, Q
+from django.db.models import Count, FilteredRelation, Q
 from django.http import HttpRequest, QueryDict
 from django.middleware.csrf import get_token
 from django.urls import reverse
@@ -144,7 +144,8 @@ def lines(run_pk: int, **narrowed: Any) -> list[Line]:
 
 
 def _line(row: Sequence[Any]) -> Line:
-    return Line(*["" if value is None else value for value in row])
+    values: list[Any] = ["" if value is None else value for value in row]
+    return Line(*values)
 
 
 def unseen(run_pk: int) -> list[Line]:
@@ -170,6 +171,10 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
     )
     counts = Counter(line.severity for line in visible)
     shown = [line for line in visible if not chosen.severity or line.severity in chosen.severity]
+    rejected = dict(
+        RejectedFinding.objects.filter(run=run).order_by().values_list("rule_id").annotate(n=Count("pk"))
+    )
+    rules = [] if chosen.state in UNSEEN else _rules(everything, rejected)
     number, last = _page(request, len(shown))
     part = _sorted(shown, chosen.group)[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     return {
@@ -178,8 +183,8 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
         "choices": _choices(everything), "group_choices": [(k, w, chosen.query(group=k)) for k, w in GROUPS.items()],
         "with_all": chosen.query(all=True), "without_all": chosen.query(all=False), "clear": "tab=findings",
         "number": number, "last": last, "previous": f"{chosen.query()}&page={number - 1}",
-        "next": f"{chosen.query()}&page={number + 1}", "rules": summary.rules(run.pk),
-        "rejected": RejectedFinding.objects.filter(run=run).count(), "changes": _changes(run, chosen),
+        "next": f"{chosen.query()}&page={number + 1}", "rules": rules,
+        "rejected": sum(rejected.values()), "changes": _changes(run, chosen),
         "reasons": Dismissal.choices, "here": f"?{chosen.query()}", "asked_labels": summary.asked(run),
     }  # fmt: skip
 
@@ -254,6 +259,16 @@ def _choices(everything: Sequence[Line]) -> dict[str, list[tuple[str, str, int]]
     }  # fmt: skip
 
 
+def _rules(everything: Sequence[Line], rejected: Mapping[str, int]) -> list[dict[str, Any]]:
+    """How each rule fared: found, confirmed, refuted, turned away; those with the most findings first."""
+    by_rule: dict[str, Counter[str]] = {rule: Counter(rejected=count) for rule, count in rejected.items()}
+    for line in everything:
+        by_rule.setdefault(line.rule, Counter()).update(("found", line.verdict or "none"))
+    names = ("found", "confirmed", "unsure", "refuted", "rejected")
+    told = [{"rule_id": rule, **{name: counts[name] for name in names}} for rule, counts in by_rule.items()]
+    return sorted(told, key=lambda row: (-row["found"], row["rule_id"]))
+
+
 def _changes(run: AnalysisRun, chosen: Filter) -> list[dict[str, Any]]:
     """How many findings are new, unchanged, gone ... since the run before."""
     counts = Counter(FindingChange.objects.filter(run=run).order_by().values_list("state", flat=True))
@@ -286,7 +301,8 @@ def row(line: Line, base: str, *, by_rule: bool = False, body: str = "", refused
         f'<span class="finding-notes">{notes}</span><span class="finding-place">{escape(printable(place))}</span>'
     )
     if not line.pk:
-        return f'<article class="finding unseen" data-triage="{line.triage}"><div class="finding-line">{said}</div></article>'
+        whole = f'<div class="finding-line">{said}</div>'
+        return f'<article class="finding unseen" data-triage="{line.triage}">{whole}</article>'
     url = f"{base}findings/{line.pk}/"
     inside = (
         body or f'<div class="finding-body" data-load="{url}"><a href="{url}">Show this finding</a></div>'
@@ -294,7 +310,7 @@ def row(line: Line, base: str, *, by_rule: bool = False, body: str = "", refused
     told = f'<p class="said" role="alert">{escape(refused)}</p>' if refused else ""
     return (
         f'<article class="finding" id="finding-{line.pk}" data-finding="{url}" data-triage="{line.triage}">'
-        f'<details{" open" if body else ""}><summary class="finding-line">{said}</summary>{told}{inside}</details>'
+        f'<details{" open" if body or refused else ""}><summary class="finding-line">{said}</summary>{told}{inside}</details>'
         f'<a class="own-page" href="{url}"><span class="vh">Own page of: {title}</span></a></article>'
     )
 

@@ -40,28 +40,6 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
     }
 
 
-def rules(run_pk: int) -> list[dict[str, Any]]:
-    """How each rule fared: what was found, turned away, confirmed and refuted; those with the most findings first."""
-    rows = (
-        Finding.objects.filter(run=run_pk)
-        .kept()
-        .order_by()
-        .values("rule_id")
-        .annotate(
-            found=Count("pk"),
-            confirmed=Count("pk", filter=Q(verdict__verdict="confirmed")),
-            unsure=Count("pk", filter=Q(verdict__verdict="unsure")),
-            refuted=Count("pk", filter=Q(verdict__verdict="refuted")),
-        )
-    )
-    told = {row["rule_id"]: row | {"rejected": 0} for row in rows}
-    rejects = RejectedFinding.objects.filter(run=run_pk).order_by().values_list("rule_id")
-    for rule, count in rejects.annotate(n=Count("pk")):
-        empty = {"rule_id": rule, "found": 0, "confirmed": 0, "unsure": 0, "refuted": 0}
-        told.setdefault(rule, empty)["rejected"] = count
-    return sorted(told.values(), key=lambda row: (-row["found"], row["rule_id"]))
-
-
 def asked(run: AnalysisRun) -> list[str]:
     """The analyzers that look at the run, the one without a model first."""
     return [STATIC.label, *(one.label for one in analyzers(run))]

@@ -10,7 +10,13 @@ from analysis.models import AnalysisRun, Finding, FindingChange, SourceFile, Tra
 from analysis.plain import Options
 from nyxcore.states import Status, transition
 
-CODE = "def total(values):\n    found = 0\n    for at in range(len(values) + 1):\n        found += values[at]\n    return found\n"
+CODE = """\
+def total(values):
+    found = 0
+    for at in range(len(values) + 1):
+        found += values[at]
+    return found
+"""
 SEVERITIES = ("high", "medium", "low", "medium", "critical")
 VERDICTS = ("confirmed", "confirmed", "unsure", "refuted")
 
@@ -57,7 +63,8 @@ def add_findings(run: AnalysisRun, count: int) -> list[Finding]:
     tracked = TrackedFinding.objects.bulk_create(
         TrackedFinding(
             owner_id=run.owner_id, source_key=run.source_key, fingerprint=f"{n:064x}", path=f"src/module_{n // 3}.py",
-            rule_id=rules[n % len(rules)][1], analyzer=rules[n % len(rules)][0], title=f"The last value is read twice ({n})",
+            rule_id=rules[n % len(rules)][1], analyzer=rules[n % len(rules)][0],
+            title=f"The last value is read twice ({n})",
             severity=SEVERITIES[n % 5], last_seen=run, first_seen=run,
         )
         for n in range(count)
