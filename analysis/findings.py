@@ -308,9 +308,10 @@ def row(line: Line, base: str, *, by_rule: bool = False, body: str = "", refused
         body or f'<div class="finding-body" data-load="{url}"><a href="{url}">Show this finding</a></div>'
     )
     told = f'<p class="said" role="alert">{escape(refused)}</p>' if refused else ""
+    opened = " open" if body or refused else ""
     return (
         f'<article class="finding" id="finding-{line.pk}" data-finding="{url}" data-triage="{line.triage}">'
-        f'<details{" open" if body or refused else ""}><summary class="finding-line">{said}</summary>{told}{inside}</details>'
+        f'<details{opened}><summary class="finding-line">{said}</summary>{told}{inside}</details>'
         f'<a class="own-page" href="{url}"><span class="vh">Own page of: {title}</span></a></article>'
     )
 

@@ -51,7 +51,7 @@ def _show(request: HttpRequest, action: BulkAction, *, part: bool, status: int =
         "left": action.total - action.treated,
         "back": source.list_url(action.filter) if source else "/",
         "no_worker": health.no_worker_since() if is_open else None, "now": timezone.now(),
-        "section": f"{action.target}s", "aborted": status == 409,
+        "section": source.nouns if source else "", "aborted": status == 409,
     }  # fmt: skip
     return render(request, "_bulk_progress.html" if part else "bulk.html", context, status=status)
 

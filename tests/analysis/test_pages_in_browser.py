@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from analysis import runner
+from analysis import runner, services
 from analysis.models import AnalysisRun, Finding, SourceFile, TrackedFinding
 from analysis.rows import options_of
 from tests.analysis.engine_helpers import WORKER
@@ -110,8 +110,6 @@ def test_progress_shows_without_a_reload(page: Page, waiting: AnalysisRun) -> No
     expect(page.locator("#run")).to_have_attribute(
         "data-status", "waiting"
     )  # the question was answered with no
-    from analysis import services
-
     services.confirm_analysis(waiting, by=waiting.owner)
     while runner.work(WORKER):
         pass

@@ -11,6 +11,7 @@ from django.test import Client
 from analysis import runner
 from analysis.models import AnalysisRun
 from tests.analysis.engine_helpers import WORKER, Scripted, begin, done, module, write
+from tests.analysis.test_secrets import made
 
 FILES = {
     "app.py": module("app", bug=True),
@@ -18,7 +19,7 @@ FILES = {
     "web/forms.py": module("forms"),
     "docs/guide.md": "# Guide\n\nRead this.\n",
     "vendor/lib.py": module("lib"),
-    "keys.py": 'TOKEN = "ghp_0123456789abcdefghijklmnopqrstuvwxyzAB"\n',
+    "keys.py": f'TOKEN = "ghp_{made(36)}"\n',
 }
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from analysis import coverage
+from analysis.forms import literal
 from analysis.models import AnalysisRun, SourceFile
+from analysis.patterns import Patterns
 from analysis.rows import options_of
 from tests.analysis.engine_helpers import run_all
 from tests.analysis.rows_made import make_run
@@ -64,6 +68,17 @@ def test_what_may_cost_more_than_was_shown_is_not_confirmed_unseen(waiting: Anal
     assert SourceFile.objects.get(run=waiting, path="app.py").read
 
 
+def test_a_file_with_a_secret_is_sent_only_when_somebody_allows_it(waiting: AnalysisRun, ada: Client) -> None:
+    file = SourceFile.objects.get(run=waiting, path="keys.py")
+    assert (file.read, file.reason) == (False, "secret")
+    assert 'name="allow" value="keys.py"' in ada.get(waiting.get_absolute_url()).content.decode()
+    confirm(ada, waiting, allow=["keys.py"])
+    run_all()
+    waiting.refresh_from_db()
+    assert waiting.status == "waiting"
+    assert SourceFile.objects.get(run=waiting, path="keys.py").read
+
+
 def test_only_updating_confirms_nothing(waiting: AnalysisRun, ada: Client) -> None:
     confirm(ada, waiting, do="update", patterns="docs/")
     waiting.refresh_from_db()
@@ -79,9 +94,6 @@ def test_a_budget_that_is_none_comes_back_with_its_error(waiting: AnalysisRun, a
 
 
 def test_a_pattern_of_a_path_names_it_and_no_other() -> None:
-    from analysis.forms import literal
-    from analysis.patterns import Patterns
-
     odd = "src/a[1]*.py"
     assert Patterns([literal(odd)]).match(odd)
     assert not Patterns([literal(odd)]).match("src/a1b.py")
@@ -98,9 +110,6 @@ def test_a_folder_tells_what_lies_directly_in_it(user: Any) -> None:
 
 
 def test_queries_do_not_grow_with_the_files(user: Any, ada: Client, django_assert_num_queries: Any) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
     counts = []
     for size in (30, 600):
         run = make_run(user, files=size)
