@@ -45,6 +45,8 @@ def _doing(pks: Sequence[int]) -> dict[int, list[Any]]:
     nth = Window(RowNumber(), partition_by=F("unit__run"), order_by=[F("status").desc(), F("pk").asc()])
     open_ = UnitAttempt.objects.filter(unit__run__in=pks).open().annotate(nth=nth, waits=since("queued_at"))
     found: dict[int, list[Any]] = defaultdict(list)
+    if not pks:
+        return found
     for attempt in (
         open_.filter(nth__lte=LINES).select_related("unit").defer("output", "unit__result", "unit__chunk")
     ):

@@ -22,6 +22,7 @@ from nyxcore import attempts
 from nyxcore.attempts import HANDOVERS, RING_AFTER, TRIES, Result, backoff
 from nyxcore.dbtime import later
 from nyxcore.llm import models as registry
+from nyxcore.llm.base import LLMError
 from nyxcore.models import Cause
 from nyxcore.pulse import ring
 from nyxcore.states import ENDED, Reason, Status, current_actor, touch, transition, transition_all
@@ -39,13 +40,17 @@ LARGE = ("coverage", "estimate", "summary")
 
 
 def lock(run_pk: int) -> AnalysisRun:
-    """The run's row, locked until the transaction ends. Always the first lock, in a statement of its own."""
-    return AnalysisRun.objects.select_for_update().defer(*LARGE).get(pk=run_pk)
+    """The run's row, locked until the transaction ends. Always the first lock, in a statement of its own.
+
+    It lets rows be added that refer to the run (findings of units that end meanwhile): those who add them hold an
+    attempt, and whoever closes the run waits for that attempt.
+    """
+    return AnalysisRun.objects.select_for_update(no_key=True).defer(*LARGE).get(pk=run_pk)
 
 
 def lock_if_free(run_pk: int) -> AnalysisRun | None:
     """The same, or None where somebody else holds it: for those who come back anyway."""
-    rows = AnalysisRun.objects.select_for_update(skip_locked=True).defer(*LARGE)
+    rows = AnalysisRun.objects.select_for_update(skip_locked=True, no_key=True).defer(*LARGE)
     return rows.filter(pk=run_pk).first()
 
 
@@ -125,8 +130,8 @@ def _move(run: AnalysisRun, decision: Decision) -> None:
         run.reason = decision.reason
         run.save(update_fields=["reason"])
         touch(AnalysisRun, [run.pk])
-    if run.confirmed and run.upload_id and decision.status not in (S.SCANNING, S.WAITING, S.PAUSED):
-        Upload.objects.filter(pk=run.upload_id).delete()
+    if run.upload_id and decision.status in (S.ANALYZING, S.GENERATING, S.COMPLETED):
+        Upload.objects.filter(pk=run.upload_id).delete()  # its plan stands, so nobody reads it again
 
 
 def gaps(run: AnalysisRun) -> list[dict[str, Any]]:
@@ -182,13 +187,19 @@ def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
 
 
 def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = None) -> list[Decimal | None]:
-    """For each of the first units USD that its call may cost at most, up to the first that the budget refuses."""
+    """For each of the first units USD that its call may cost at most, up to the first that the budget refuses.
+
+    A price that nobody knows any more is refused too: the run pauses, and a person chooses.
+    """
     if run.budget is None:
         return [None] * len(units)
     left = attempts.left_of(run.budget, UnitAttempt.objects.filter(unit__run=run))
     reserved: list[Decimal | None] = []
     for unit in units:
-        worst = worst_case(run, unit, max_tokens)
+        try:
+            worst = worst_case(run, unit, max_tokens)
+        except LLMError:
+            break
         if worst and worst > left:
             break
         left -= worst
@@ -267,10 +278,43 @@ def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
 
 def finish(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
     """End an attempt that `worker` holds, move its unit, settle. A lost race writes nothing."""
+    if result.status == S.COMPLETED and WORKS[attempt.kind].light:
+        _finish_lightly(attempt, result, digest, worker)
+        return
     with transaction.atomic():
         run = lock(attempt.unit.run_id)
         if attempts.end(attempt, result, fence={"worker": worker}):
             settle(run, stop=_follow(run, attempt, result, digest))
+
+
+def _finish_lightly(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
+    """The same for the many units that change nothing but themselves: many at once need not wait for each other.
+
+    Whoever ends last finds nothing open any more and settles; the look comes after the commit, so of two at once at
+    least one sees that. Should it die in between, the sweep settles.
+    """
+    run = attempt.unit.run
+    with transaction.atomic():
+        if not attempts.end(attempt, result, fence={"worker": worker}):
+            return
+        _follow(run, attempt, result, digest)
+    if _is_due(run.pk, attempt.kind):
+        with transaction.atomic():
+            settle(lock(run.pk))
+
+
+DUE = """
+SELECT NOT EXISTS (SELECT FROM analysis_unit u JOIN analysis_unitattempt a ON a.unit_id = u.id
+                    WHERE u.run_id = %(run)s AND a.status IN ('pending', 'running', 'waiting'))
+    OR EXISTS (SELECT FROM analysis_unit WHERE run_id = %(run)s AND kind = %(kind)s AND status = 'pending')
+"""
+
+
+def _is_due(run_pk: int, kind: str) -> bool:
+    """Whether a run can go on: nothing of it is open, or more of that kind might be opened."""
+    with connection.cursor() as cursor:
+        cursor.execute(DUE, {"run": run_pk, "kind": kind})
+        return bool(cursor.fetchone()[0])
 
 
 def end_for(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> None:

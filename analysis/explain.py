@@ -73,9 +73,11 @@ def _kind(kind: str, counts: dict[str, int]) -> str:
 
 def _attempts(run: AnalysisRun, workers: str) -> list[str]:
     open_ = telling.with_times(UnitAttempt.objects.filter(unit__run=run).open().select_related("unit"))
+    ended = telling.with_times(UnitAttempt.objects.filter(unit__run=run, unit__status=S.FAILED))
+    last = ended.select_related("unit").order_by("unit_id", "-number").distinct("unit_id")
     return [
         f"“{attempt.unit}” ({attempt.unit.kind}){telling.attempt(attempt, workers)}"
-        for attempt in open_.order_by("-status", "pk")[:SHOWN]
+        for attempt in [*last[:SHOWN], *open_.order_by("-status", "pk")[:SHOWN]]
     ]
 
 

@@ -57,7 +57,7 @@ MORE_BINARY = frozenset({
     "sqlite", "sqlite3", "wasm", "wav", "webm", "xlsx", "xz", "zst",
 })
 # fmt: on
-GUESSED = 1 << 16  # bytes that a guess of the encoding looks at
+GUESSED = 1 << 13  # bytes that a guess of the encoding looks at
 
 
 def language(name: str, head: bytes = b"") -> str:
@@ -150,5 +150,5 @@ def _clean(text: str) -> str:
 def _guessed(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:GUESSED]).best()
+    best = from_bytes(data[:GUESSED], steps=3).best()
     return best.encoding if best is not None else ""

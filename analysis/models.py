@@ -96,6 +96,7 @@ class AnalysisRun(StatefulModel):
     overview: models.JSONField[Any, Any] = models.JSONField(default=dict)  # plain.Overview
     overview_key = models.CharField(max_length=64, blank=True, default="")  # changes with a major change only
     gaps: models.JSONField[Any, Any] = models.JSONField(default=list)  # see engine.gaps
+    origin = models.CharField(max_length=60, blank=True, default="")  # the step that has begun it
     summary: models.JSONField[Any, Any] = models.JSONField(
         default=dict
     )  # of the report: numbers per rule, ...

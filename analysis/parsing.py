@@ -23,12 +23,13 @@ from typing import IO, Any
 
 from analysis.plain import Symbol
 from analysis.symbols import NOTHING, Parsed, parse
-from nyxcore.llm.base import StopSignal
+from nyxcore.llm.base import Stopped, StopSignal
 
 log = logging.getLogger(__name__)
 
 CPU_SECONDS = 4.0  # for one file; usual ones take milliseconds
 MEMORY = 1 << 30  # address space of the process
+LOSSES = 10  # processes that may be lost before the rest of a source does without
 AHEAD = 4 << 20  # bytes that may wait for the process
 ROOT = str(Path(__file__).parents[1])
 
@@ -39,6 +40,7 @@ class Parsers:
     def __init__(self, stop: StopSignal | None = None) -> None:
         self.stop = stop
         self._waiting: deque[tuple[str, bytes, str]] = deque()
+        self._lost = 0
         self._size = 0
         self._child: Child | None = None
 
@@ -64,18 +66,29 @@ class Parsers:
             yield self._next()
 
     def _next(self) -> tuple[str, Parsed]:
-        assert self._child is not None
-        parsed = self._child.answer(self.stop)
+        parsed = self._child.answer(self.stop) if self._child is not None else None
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped("Reading the source was stopped.", reason=self.stop.cause)
         path, data, language = self._waiting.popleft()
         self._size -= len(data)
-        if parsed is None:
-            log.info("A file in %s of %d bytes could not be parsed", language, len(data))
-            self._child.close()
-            self._child = None
-            self._send(list(self._waiting))
+        if parsed is None and self._child is not None:
+            self._replace(language, len(data))
         return path, parsed or NOTHING
 
+    def _replace(self, language: str, size: int) -> None:
+        """Go on in a new process after one ended; not for ever, since each may have cost seconds."""
+        assert self._child is not None
+        self._lost += 1
+        log.info("A file in %s of %d bytes could not be parsed", language, size)
+        self._child.close()
+        self._child = None
+        self._send(list(self._waiting))
+        if self._lost == LOSSES:
+            log.warning("The parser ended %d times. Files from here on are cut by lines.", self._lost)
+
     def _send(self, items: list[tuple[str, bytes, str]]) -> None:
+        if self._lost >= LOSSES:
+            return
         if self._child is None:
             self._child = Child()
         for _, data, language in items:
@@ -145,7 +158,8 @@ def _parsed(said: list[Any]) -> Parsed:
 
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:
     """Answer each file that comes in, until the other side closes."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with contextlib.suppress(ValueError, OSError):  # not every system takes it
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while line := source.readline():
         language, size = json.loads(line)

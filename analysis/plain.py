@@ -60,9 +60,7 @@ class Options:
     include: tuple[str, ...] = ()  # gitignore-style patterns; empty: everything
     exclude: tuple[str, ...] = ()
     migrations: bool = False  # read database migrations too
-    allow_secrets: tuple[
-        str, ...
-    ] = ()  # paths that may be sent although something in them looks like a secret
+    allow_secrets: tuple[str, ...] = ()  # paths that may be sent although they seem to hold a secret
     analyzers: tuple[str, ...] = ()  # names; empty: all
     documents: tuple[str, ...] = ()  # slugs of documents to write; empty: none
     verify: bool = True

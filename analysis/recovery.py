@@ -13,7 +13,7 @@ from analysis import engine, runner
 from analysis.decide import STOPS
 from analysis.engine import LIVE, OPEN
 from analysis.explain import explain
-from analysis.models import AnalysisRun, SourceFile, Unit, UnitAttempt
+from analysis.models import AnalysisRun, SourceFile, Unit, UnitAttempt, Upload
 from analysis.scratch import remove_leftovers
 from analysis.units.base import Digest
 from nyxcore import attempts, sweep
@@ -176,7 +176,13 @@ def tidy() -> None:
     for pk in with_texts.values_list("pk", flat=True)[: sweep.BATCH]:
         log.info("analysis %s: its texts are dropped", pk)
         engine.forget_contents([pk])
+    Upload.objects.filter(created_at__lt=ago(kept)).exclude(pk__in=_wanted()).delete()
     remove_leftovers()
+
+
+def _wanted() -> QuerySet[Any]:
+    """The archives that a run may still read."""
+    return AnalysisRun.objects.filter(upload__isnull=False, status__in=(S.PENDING, *LIVE)).values("upload")
 
 
 def explain_run(pk: int) -> list[str] | None:

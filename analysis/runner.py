@@ -121,7 +121,7 @@ def _perform(attempt: UnitAttempt, call: Call, worker: str) -> tuple[Result, Dig
     request: dict[str, Any] = {}
     try:
         if not work.paid:
-            return Result(S.COMPLETED), work.do(run, unit, call.stop)
+            return Result(S.COMPLETED), with_contact(lambda: work.do(run, unit, call.stop))
         ask = with_contact(lambda: work.ask(run, unit))
         request = request_of(attempt, ask)
         if not with_contact(lambda: attempts.store_request(UnitAttempt, attempt.pk, worker, request)):

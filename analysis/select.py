@@ -45,14 +45,13 @@ SKIP_REASONS = {
 }
 SIZE_LIMIT = 100_000  # bytes
 CHOSEN_LIMIT = 200_000  # of a file that is named in full
-FILES_RANKED = 20_000  # beyond, only kind and history rank
-PASS_SIZE = 200  # files between two looks at the stop signal
+PASS_SIZE = 200  # files that are in memory at a time
 LINK, SUBMODULE = "120000", "160000"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Every path, and the texts of those that are read. `ranks` is empty where nothing had to be ranked out."""
+    """Every path, the texts of those that are read, and how high each candidate ranks."""
 
     files: tuple[FileFacts, ...]
     texts: Texts
@@ -227,10 +226,10 @@ def _read(
     """Yield each file with its bytes; what the store does not have comes as None."""
     left = iter(wanted)
     while part := list(islice(left, PASS_SIZE)):
-        if stop is not None and stop.is_set():
-            raise Stopped("Reading the source was stopped.", reason=stop.cause)
         by_blob = dict(source.read(dict.fromkeys(facts.blob for facts in part)))
         for facts in part:
+            if stop is not None and stop.is_set():
+                raise Stopped("Reading the source was stopped.", reason=stop.cause)
             yield facts, by_blob.get(facts.blob, b"")
 
 

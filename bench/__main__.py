@@ -59,8 +59,15 @@ def analyses(owner: object, env: dict[str, str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the latency row")
-    parser.add_argument("--only", choices=["latency", "throughput", "memory", "page", "findings", "analysis"])
+    kinds = ["latency", "throughput", "memory", "page", "findings", "manifest", "analysis"]
+    parser.add_argument("--only", choices=kinds)
     options = parser.parse_args()
+    if options.only in (None, "manifest"):
+        from bench import manifest
+
+        print(manifest.line(), flush=True)
+        if options.only:
+            return
     from nyxcore import embedded
 
     with tempfile.TemporaryDirectory(prefix="nyxcore-bench-") as folder, embedded.services(folder) as servers:

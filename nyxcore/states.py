@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ class Reason(TextChoices):
     BUDGET = "budget", "The run's budget does not allow the next call."
     HANDOVER = "handover", "The worker was shut down and handed the step to another one."
     WAITING = "waiting", "A step waits for a person's decision."
+    ANALYSIS = "analysis", "An analysis of the source is under way."
     CONFIRM = "confirm", "Coverage and estimate wait for somebody's confirmation."
     SOURCE = "source", "The source could not be read."
     BAD_ANSWER = "bad_answer", "The answer does not have the form that was asked for."
@@ -93,6 +94,7 @@ NEXT_ACTION: dict[str, str] = {
     Reason.BUDGET: "Raise the budget, then resume.",
     Reason.HANDOVER: "Nothing to do; another worker goes on.",
     Reason.WAITING: "Open the step that needs you and decide.",
+    Reason.ANALYSIS: "Nothing to do unless the analysis itself waits for somebody; open it from the step.",
     Reason.CONFIRM: "Look at what is read and what it may cost, then confirm or exclude folders.",
     Reason.SOURCE: "Check the address, the branch and the folder, then resume.",
     Reason.BAD_ANSWER: "Retry, or choose another model.",
@@ -301,7 +303,9 @@ def _move(
     if not pks:
         return []
     moved: list[tuple[Any, ...]] = []
-    with transaction.atomic():
+    # One statement inside a transaction needs no savepoint: two messages to the server saved for each move.
+    alone = len(sources) == 1 and _actor.get() is None and connection.in_atomic_block
+    with nullcontext() if alone else transaction.atomic():
         for source in sources:
             rows = _compare_and_swap(model, pks, source, to, reason, fence or {}, changes)
             if rows:

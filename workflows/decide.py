@@ -83,7 +83,7 @@ def decide(steps: Sequence[StepState], *, held: bool, over_budget: bool = False)
     if cut:
         return Decision(S.PAUSED, cut[0].reason, park=park)
     if waiting:
-        return Decision(S.PAUSED, Reason.WAITING, park=park)
+        return Decision(S.PAUSED, waiting[0].reason or Reason.WAITING, park=park)
     return Decision(S.FAILED, Reason.STUCK, detail=_unmet(steps, status_of), park=park)
 
 

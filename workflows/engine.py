@@ -301,7 +301,7 @@ def _follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
         text = requests.joined(attempt, result.text)
         transition(step, S.RUNNING, S.COMPLETED, output=text)
     elif result.status == S.WAITING:
-        transition(step, S.RUNNING, S.WAITING, reason=Reason.WAITING)
+        transition(step, S.RUNNING, S.WAITING, reason=result.reason or Reason.WAITING)
     elif result.status == S.CUT_OFF:
         _after_cut(workflow, step, attempt, result)
     elif result.status == S.CANCELLED:  # handed over

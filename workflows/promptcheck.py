@@ -13,6 +13,8 @@ from jinja2.parser import Parser
 from workflows.problems import Problem, did_you_mean, nearest
 
 PARTS = ("content", "parts", "notes")
+FURTHER = ("findings", "documents")  # of a step that analyses a source
+REPO = ("tree", "guide")  # of that source
 MAX_DEPTH = 20  # of blocks and expressions inside each other
 TEXT, LIST, NUMBER = "text", "list of parts", "number"
 LOOP = {"index": NUMBER, "index0": NUMBER, "length": NUMBER, "first": NUMBER, "last": NUMBER}
@@ -270,6 +272,8 @@ class Reader:
             message = self._wrong_input(name, rest)
         elif root == "steps":
             message = self._wrong_step(name, rest)
+        elif root == "repo":
+            message = self._wrong_repo(name, rest)
         else:
             message = f"There is no name {name}.{self._guess(root)}"
         if message:
@@ -298,10 +302,19 @@ class Reader:
             return f"There is no earlier step {key}.{known}"
         if len(rest) == 1:
             return f"Say which part of the step: steps.{key}.content, .parts or .notes."
-        if rest[1] not in PARTS:
+        if rest[1] in FURTHER and (why := self.refused.get(f"steps.{key}.{rest[1]}")):
+            return f"{name} cannot be used here: {why}."
+        if rest[1] not in (*PARTS, *FURTHER):
             known = did_you_mean(f"steps.{key}.{rest[1]}", {f"steps.{key}.{part}" for part in PARTS})
             return f"A step has no {rest[1]}.{known}"
         return f"{name}: nothing stands below steps.{key}.{rest[1]}." if len(rest) > 2 else ""
+
+    def _wrong_repo(self, name: str, rest: list[str]) -> str:
+        if why := self.refused.get("repo"):
+            return f"{name} cannot be used here: {why}."
+        if len(rest) != 1 or rest[0] not in REPO:
+            return f"There is no name {name}. There are repo.tree and repo.guide."
+        return ""
 
     def _guess(self, root: str) -> str:
         """Return a sentence with the name that was meant, for a word that is neither input nor steps."""

@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nyxcore.llm.base import LLMError
 from workflows.problems import Problem
-from workflows.promptcheck import FILTERS, PARTS, Reader, dotted, parse
+from workflows.promptcheck import FILTERS, FURTHER, PARTS, REPO, Reader, dotted, parse
 
 MAX_FILLED = 8_000_000  # characters of one filled prompt
 
@@ -37,6 +37,7 @@ class StepOutput:
     content: str
     parts: tuple[str, ...] = ()
     notes: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)  # what its kind offers beside that
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,16 @@ def steps_named(templates: Iterable[str]) -> set[str]:
     return {name.split(".")[1] for name in used if name.startswith("steps.")}
 
 
+def further_named(templates: Iterable[str]) -> bool:
+    """Whether these prompts name what only some kinds offer: findings, documents, the repository."""
+    used: set[str] = set().union(*map(names, templates))
+    return any(name.startswith("repo.") or name.split(".")[-1] in FURTHER for name in used)
+
+
 def _paths(tree: nodes.Node) -> Iterator[str]:
     for node in tree.iter_child_nodes():
         path = dotted(node)
-        if path and path[0] in ("input", "steps"):
+        if path and path[0] in ("input", "steps", "repo"):
             yield ".".join(path)
         elif not path:
             yield from _paths(node)
@@ -158,6 +165,7 @@ def fill(template: str, *, input: Mapping[str, Any], steps: Mapping[str, StepOut
     values = {
         "input": Names("input", texts, as_text=_as_blocks(texts)),
         "steps": Names("steps", {key: _output(key, output) for key, output in steps.items()}),
+        "repo": Names("repo", _repo(steps)),
     }
     pieces: list[str] = []
     length = 0
@@ -176,7 +184,13 @@ def fill(template: str, *, input: Mapping[str, Any], steps: Mapping[str, StepOut
 def _output(key: str, output: StepOutput) -> Names:
     parts = output.parts or ((output.content,) if output.content else ())
     values = {"content": output.content, "parts": list(parts), "notes": output.notes}
-    return Names(f"steps.{key}", values)
+    return Names(f"steps.{key}", {**values, **output.further})
+
+
+def _repo(steps: Mapping[str, StepOutput]) -> dict[str, str]:
+    """The source that was analysed last."""
+    known = [output.further for output in steps.values() if "tree" in output.further]
+    return {name: known[-1][name] for name in REPO} if known else {}
 
 
 def _as_blocks(texts: Mapping[str, str]) -> str:

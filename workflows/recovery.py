@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from nyxcore import attempts, sweep
+from nyxcore.calls import storable
 from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import tell_to_stop
@@ -18,6 +19,7 @@ from workflows import engine, requests, runner
 from workflows.decide import DONE
 from workflows.explain import explain
 from workflows.kinds import KINDS
+from workflows.kinds.base import Outcome
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Result
 
@@ -90,15 +92,26 @@ def look(pk: int) -> str:
             return ""
         waited = _seconds_since(pk, "started_at")
         try:
-            pause = KINDS[attempt.kind].look(attempt.request, waited)
+            seen = KINDS[attempt.kind].look(attempt.request, waited)
         except LLMError as error:
             transition(attempt, S.WAITING, S.FAILED, reason=error.reason, error=error.message)
             transition(attempt.step, S.WAITING, S.FAILED, reason=error.reason)
             engine.settle(workflow)
             return f"ended as {error.reason}: {error.message}"
-        again = min(pause or engine.RING_AT_MOST, engine.RING_AT_MOST)
+        if isinstance(seen, Outcome):
+            return _done(workflow, attempt, seen)
+        again = min(seen or engine.RING_AT_MOST, engine.RING_AT_MOST)
         StepAttempt.objects.filter(pk=pk, status=S.WAITING).update(due_at=later(max(again, 1.0)))
-        return "still waits for a person"
+        return "still waits"
+
+
+def _done(workflow: Workflow, attempt: Any, seen: Outcome) -> str:
+    """What a step waited for has ended, and that is its output."""
+    text = storable(seen.text)
+    transition(attempt, S.WAITING, S.COMPLETED, output=text)
+    transition(attempt.step, S.WAITING, S.COMPLETED, output=text)
+    engine.settle(workflow)
+    return "completed: what it waited for has ended"
 
 
 RESTLESS = """

@@ -52,6 +52,10 @@ def build_for(job: Job) -> dict[str, Any]:
         key: prompts.StepOutput(content=text, notes=notes) for key, (text, notes) in job.outputs.items()
     }
     farther = specs.outputs_used(job.kind, job.config) - outputs.keys()
+    if specs.further_used(job.kind, job.config):
+        return_to = needed(job.workflow, list(job.outputs))
+        outputs |= _outputs(job.workflow, return_to)
+        farther -= return_to
     if farther:
         outputs |= _outputs(job.workflow, farther)
     return assemble(
@@ -112,11 +116,19 @@ def needed(workflow_pk: int, needs: list[str]) -> set[str]:
 
 
 def _outputs(workflow_pk: int, keys: set[str]) -> dict[str, prompts.StepOutput]:
-    rows = Step.objects.filter(workflow=workflow_pk, key__in=keys, status__in=DONE)
+    rows = Step.objects.filter(workflow=workflow_pk, key__in=keys, status__in=DONE).order_by("position")
     return {
-        key: prompts.StepOutput(content=output, notes=notes)
-        for key, output, notes in rows.values_list("key", "output", "notes")
+        key: prompts.StepOutput(content=output, notes=notes, further=_further(pk, kind, output))
+        for pk, key, kind, output, notes in rows.values_list("pk", "key", "kind", "output", "notes")
     }
+
+
+def _further(step_pk: int, kind: str, output: str) -> dict[str, str]:
+    """What a kind offers beside its output, by what its last attempt was asked."""
+    if not KINDS[kind].for_owner:
+        return {}
+    asked = StepAttempt.objects.filter(step=step_pk).exclude(request={}).order_by("-number")
+    return KINDS[kind].offers(output, asked.values_list("request", flat=True).first() or {})
 
 
 def _revision(step_pk: int, comment: str) -> str:

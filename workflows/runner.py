@@ -20,7 +20,7 @@ from nyxcore.states import Reason, Status
 from workflows import engine, hotpath, requests
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome, StepInput
-from workflows.models import StepAttempt, live_version
+from workflows.models import StepAttempt, Workflow, live_version
 from workflows.work import Job, Result
 
 log = logging.getLogger(__name__)
@@ -175,12 +175,18 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         earlier_text=with_contact(lambda: requests.chain_text(job.continues)),
         on_text=call.on_text,
         stop=call.stop,
+        dom_id=call.dom_id,
+        owner=with_contact(lambda: _owner(job.workflow)) if kind.for_owner else 0,
     )
     if not kind.paid:
         return kind.run(step_input)
     connection.close()
     with place(step_input.stop):
         return kind.run(step_input)
+
+
+def _owner(workflow: int) -> int:
+    return int(Workflow.objects.values_list("owner", flat=True).get(pk=workflow))
 
 
 def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
@@ -196,7 +202,7 @@ def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:
         status,
         outcome.reason,
         text=text,
-        facts={"output": text, "request": request},
+        facts={"output": text, "request": {**request, **outcome.keep}},
         look_again=outcome.look_again,
     )
 

@@ -177,6 +177,7 @@ class _Scopes:
 
     def __init__(self, spec: WorkflowSpec) -> None:
         self.keys = [step.key for step in spec.steps]
+        self.analyses = {step.key for step in spec.steps if step.kind == "analysis"}
         self.position = {key: index for index, key in enumerate(self.keys)}
         self.fields = {field.name: field.kind for field in spec.inputs}
         self.own_fields = {name for name, kind in self.fields.items() if kind in AUTHORS_OWN}
@@ -218,10 +219,15 @@ class Refused(Mapping[str, str]):
     @cached_property
     def _names(self) -> list[str]:
         fields = [f"input.{name}" for name in self.scopes.fields]
-        return ["input", *fields, *(f"steps.{key}" for key in self.scopes.keys)]
+        return ["input", "repo", *fields, *(f"steps.{key}" for key in self.scopes.keys)]
 
     def _reason(self, name: str) -> str | None:
         root, _, rest = name.partition(".")
+        if root == "repo":
+            return self._no_repository()
+        key, _, part = rest.partition(".")
+        if part:
+            return None if key in self.scopes.analyses else "only a step that analyses a source has that"
         if self.instructions:
             return _UNTRUSTED if self._is_untrusted(root, rest) else None
         at = self.scopes.position.get(rest) if root == "steps" else None
@@ -232,6 +238,14 @@ class Refused(Mapping[str, str]):
         if at > self.index:
             return f"it comes later, as step {at + 1}"
         return f"this step does not depend on it; add {rest} to its needs"
+
+    def _no_repository(self) -> str | None:
+        if self.instructions:
+            return _UNTRUSTED
+        reach = self.scopes.reach[self.index]
+        if any(reach >> self.scopes.position[key] & 1 for key in self.scopes.analyses):
+            return None
+        return "no step that this one depends on analyses a source"
 
     def _is_untrusted(self, root: str, rest: str) -> bool:
         if root == "steps":

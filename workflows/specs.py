@@ -171,6 +171,12 @@ def warnings(spec: WorkflowSpec) -> list[Problem]:
     return speccheck.find_warnings(spec)
 
 
+def further_used(kind: str, config: dict[str, Any]) -> bool:
+    """Whether a step's prompts name what only some kinds of steps offer."""
+    templates = KINDS[kind].templates(KINDS[kind].Config.model_validate(config))
+    return prompts.further_named(templates.values())
+
+
 def outputs_used(kind: str, config: dict[str, Any]) -> set[str]:
     """Return the keys of the steps whose outputs a step's prompts name."""
     templates = KINDS[kind].templates(KINDS[kind].Config.model_validate(config))

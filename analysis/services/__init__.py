@@ -3,9 +3,11 @@
 A verb that the state does not allow raises Refused with a sentence for the person; nothing has changed then.
 """
 
-from analysis.services.base import CLOSED, LIVE, UNCHANGED, Refused
+from analysis.plain import Options
+from analysis.services.base import CLOSED, LIVE, UNCHANGED, Refused, check_options
 from analysis.services.create import create_analysis, rescan_analysis, source_key, store_upload
 from analysis.services.findings import accept_finding, dismiss_finding, reopen_finding
+from analysis.services.handing import Handed, abandon, begin_for, look_at, repository
 from analysis.services.runs import (
     allow_secret,
     cancel_analysis,
@@ -23,16 +25,23 @@ __all__ = [
     "CLOSED",
     "LIVE",
     "UNCHANGED",
+    "Handed",
+    "Options",
     "Refused",
+    "abandon",
     "accept_finding",
     "allow_secret",
+    "begin_for",
     "cancel_analysis",
+    "check_options",
     "confirm_analysis",
     "create_analysis",
     "delete_analysis",
     "dismiss_finding",
+    "look_at",
     "pause_analysis",
     "reopen_finding",
+    "repository",
     "rescan_analysis",
     "resume_analysis",
     "retry_gaps",

@@ -53,6 +53,7 @@ def create_analysis(
     name: str = "",
     budget: Decimal | None = None,
     kind: str = "person",
+    origin: str = "",
 ) -> AnalysisRun:
     """A pending analysis. Folders of the server are open to operators (commands) only, below NYXCORE_ANALYSIS_ROOT."""
     options = options or Options()
@@ -74,6 +75,7 @@ def create_analysis(
         options=as_json(options),
         budget=budget,
         marker=new_marker(),
+        origin=origin,
         previous=earlier.order_by("-pk").first(),
     )
 

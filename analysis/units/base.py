@@ -23,10 +23,12 @@ class Digest:
 
 
 class Work:
-    """One kind of unit. Only `apply` writes, in the transaction that ends the unit, with the run locked."""
+    """One kind of unit. Only `apply` writes, in the transaction that ends the unit; with the run locked unless it is
+    `light`."""
 
     paid: bool = False
     room: int = MAX_TOKENS  # tokens of an answer
+    light: bool = False  # `apply` adds rows and plans nothing, so it needs no lock of the run
     shown: bool = False  # whether pages show the answer while it is written
 
     def ask(self, run: AnalysisRun, unit: Unit) -> Ask:

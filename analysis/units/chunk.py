@@ -32,6 +32,7 @@ EXAMPLES = 8  # dismissed findings shown to an analyzer
 
 class ChunkWork(Work):
     paid = True
+    light = True
 
     def ask(self, run: AnalysisRun, unit: Unit) -> Ask:
         chunk = chunk_of(unit.chunk)
@@ -69,6 +70,8 @@ class ChunkWork(Work):
 
 def _dismissed(run: AnalysisRun, analyzer: ModelAnalyzer, chunk: Chunk) -> list[Dismissed]:
     """What people have turned down in these files, or by these rules: examples of what not to report."""
+    if run.previous_id is None:
+        return []  # nothing was found before, so nothing was turned down; spares a query for each chunk
     rows = TrackedFinding.objects.filter(
         owner=run.owner_id, source_key=run.source_key, triage=Triage.DISMISSED, rule_id__in=analyzer.rule_ids
     ).exclude(dismissal=Dismissal.LATER)

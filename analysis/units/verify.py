@@ -20,6 +20,7 @@ CALL = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 
 class VerifyWork(Work):
     paid = True
+    light = True
     room = verify.MAX_TOKENS
 
     def ask(self, run: AnalysisRun, unit: Unit) -> Ask:

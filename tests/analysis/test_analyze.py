@@ -106,6 +106,7 @@ def test_files_and_json_hold_the_same_findings(shop: str, model: Scripted, tmp_p
 def test_a_failed_run_is_exit_code_1_and_told_in_sentences(shop: str, model: Scripted) -> None:
     ran = run(shop, "--yes", "--sub-path", "nothing")
     assert (ran.code, AnalysisRun.objects.get().status) == (1, "failed")
+    assert "has no folder nothing" in ran.out
     assert "What would move it" in ran.out
 
 

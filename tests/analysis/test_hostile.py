@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import tarfile
+import threading
 import time
 import tracemalloc
 import zipfile
@@ -16,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from analysis import archives, hosts
+from analysis import archives, hosts, parsing
 from analysis.chunks import pack, render
 from analysis.parsing import Parsers
 from analysis.source import Limits, Source, SourceError, SourceSpec, open_source
+from nyxcore.llm.base import Stopped, StopSignal
 from tests.analysis.repos import commit, facts_of, git, manifest, repo, tarred, write, zipped
 
 # --- addresses -----------------------------------------------------------------------------------
@@ -308,7 +310,7 @@ def test_a_file_over_the_limit_never_enters_memory(tmp_path: Path) -> None:
 # --- text that is meant to hurt ------------------------------------------------------------------
 
 
-def test_text_that_keeps_a_grammar_busy_costs_only_its_own_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_keeps_a_grammar_busy_costs_only_its_own_symbols() -> None:
     with Parsers() as parsers:
         said = list(parsers.add("good.py", "def f(): pass\n", "python"))
         said += parsers.add("bad.ts", "a<b,\n" * 30_000, "typescript")  # more than a minute of work
@@ -335,6 +337,24 @@ def test_a_parser_that_dies_is_replaced() -> None:
         after = dict(parsers.done())
     assert not lost["b.py"].grammar
     assert after["c.py"].grammar
+
+
+def test_a_parser_that_always_dies_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "LOSSES", 2)
+    monkeypatch.setattr(parsing.sys, "executable", "/bin/false")  # type: ignore[attr-defined]
+    with Parsers() as parsers:
+        said = [one for n in range(9) for one in parsers.add(f"{n}.py", "def f(): pass\n", "python")]
+        said += parsers.done()
+    assert [path for path, parsed in said if not parsed.grammar] == [f"{n}.py" for n in range(9)]
+    assert parsers._lost == 2
+
+
+def test_the_stop_signal_ends_the_parsing() -> None:
+    stop = StopSignal()
+    with Parsers(stop) as parsers, pytest.raises(Stopped):
+        list(parsers.add("bad.ts", "a<b,\n" * 30_000, "typescript"))
+        threading.Timer(0.3, stop.set, ["user"]).start()
+        list(parsers.done())
 
 
 def test_patterns_of_a_repository_cannot_keep_us_busy(tmp_path: Path) -> None:

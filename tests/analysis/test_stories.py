@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from analysis.models import (
     TrackedFinding,
     Unit,
     UnitAttempt,
+    Upload,
 )
 from analysis.plain import Options
 from nyxcore import channels, llm, sweep
@@ -505,3 +508,44 @@ def test_the_sweep_settles_a_run_that_nothing_moves(
     lines = sweep.run_pass(force=True)
     assert [line.done for line in lines if line.target == "analysis"] == ["settled: scanning > scanning"]
     assert UnitAttempt.objects.filter(unit__run=run, status="pending").count() == 1
+
+
+def archive(files: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as written:
+        for name, text in files.items():
+            written.writestr(name, text)
+    return packed.getvalue()
+
+
+def test_an_uploaded_archive_goes_once_its_plan_stands(model: Scripted, user: Any) -> None:
+    upload = services.store_upload(owner=user, name="shop.zip", data=archive(SHOP))
+    options = Options(analyzers=("correctness",))
+    run = services.create_analysis(owner=user, source_kind="upload", upload=upload, options=options)
+    services.start_analysis(run, by=user)
+    run_all()
+    run.refresh_from_db()
+    assert (run.status, Upload.objects.count()) == ("waiting", 1)
+    services.confirm_analysis(run, by=user)
+    assert Upload.objects.count() == 0
+    run_all()
+    run.refresh_from_db()
+    assert (run.status, found(run)) == ("completed", ["app.py:17"])
+    with pytest.raises(services.Refused, match="Upload the new state"):
+        services.rescan_analysis(run, by=user)
+
+
+def test_a_rescan_is_a_new_run_that_knows_the_one_before(parts: Path, model: Scripted) -> None:
+    first = done(parts)
+    model.calls.clear()
+    second = services.rescan_analysis(first, by=first.owner, kind="operator")
+    run_all()
+    second.refresh_from_db()
+    assert (second.status, second.previous_id, model.calls) == ("completed", first.pk, [])
+
+
+def test_an_archive_that_nobody_reads_is_tidied_away(user: Any, settings: Any) -> None:
+    services.store_upload(owner=user, name="old.zip", data=b"x")
+    settings.NYXCORE_ANALYSIS_KEEP = 0
+    recovery.tidy()
+    assert not Upload.objects.exists()

@@ -9,6 +9,7 @@ import pytest
 from nyxcore.llm import models
 from workflows import catalog, prompts, specs
 from workflows.problems import SpecError
+from workflows.promptcheck import FURTHER, REPO
 from workflows.prompts import StepOutput
 from workflows.specs import StepSpec, WorkflowSpec
 
@@ -21,19 +22,25 @@ QUESTIONS = [
 ]
 
 
+def further(step: StepSpec) -> dict[str, str]:
+    """What an analysis offers beside its output."""
+    return {name: f"@@{name}@@" for name in (*FURTHER, *REPO)} if step.kind == "analysis" else {}
+
+
 def filled(spec: WorkflowSpec, step: StepSpec) -> str:
     """The step's prompt with a marker in place of everything that others have written."""
     data = {field.name: f"@@{field.name}@@" for field in spec.inputs if field.kind != "choice"}
     data |= {field.name: field.choices[0] for field in spec.inputs if field.kind == "choice"}
-    outputs = {other.key: StepOutput(f"@@{other.key}@@") for other in spec.steps}
+    outputs = {other.key: StepOutput(f"@@{other.key}@@", further=further(other)) for other in spec.steps}
     return prompts.fill(step.config["prompt"], input=data, steps=outputs).text
 
 
-def test_the_four_templates_bear_their_names() -> None:
+def test_the_five_templates_bear_their_names() -> None:
     assert {slug: spec.name for slug, spec in ALL.items()} == {
         "improve": "Improve",
         "extend-improve": "Extend & Improve",
         "deep-build": "Deep Build Pipeline",
+        "repository-review": "Repository review and repair plan",
         "security-review": "Security Review",
     }
 
@@ -125,7 +132,7 @@ def test_every_step_is_told_the_goal(spec: WorkflowSpec, step: StepSpec) -> None
 def test_optional_inputs_that_are_empty_leave_no_marks() -> None:
     for spec in ALL.values():
         data = {field.name: "T" if field.required else "" for field in spec.inputs}
-        outputs = {step.key: StepOutput("O") for step in spec.steps}
+        outputs = {step.key: StepOutput("O", further=further(step)) for step in spec.steps}
         for step in spec.steps:
             if step.kind == "llm":
                 text = prompts.fill(step.config["prompt"], input=data, steps=outputs).text

@@ -36,6 +36,7 @@ class Option:
     required: bool = False
     listed: str = ""
     rows: int = 3
+    on: bool = False  # a check that is set unless somebody clears it
 
     @property
     def is_main(self) -> bool:
@@ -68,6 +69,7 @@ def _option(name: str, about: Mapping[str, Any], required: bool) -> Option:
         required=required,
         listed=_LISTS.get(name, ""),
         rows=_BIG.get(name, 3),
+        on=about.get("default") is True,
     )
 
 
@@ -136,6 +138,7 @@ def read_options(kind: str, texts: Mapping[str, str]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for option in options_of(kind):
         text = texts.get(f"{kind}-{option.name}", "")
-        if text or option.required or option.widget == "check":
+        is_set = (text == "on") != option.on if option.widget == "check" else bool(text)
+        if is_set or option.required:
             config[option.name] = to_value(text, option.widget)
     return config

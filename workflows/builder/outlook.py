@@ -21,6 +21,7 @@ from workflows import drawing, prompts
 from workflows.builder.draft import Draft
 from workflows.kinds import KINDS
 from workflows.lines import StepLine
+from workflows.promptcheck import FURTHER, REPO
 from workflows.prompts import PromptError, StepOutput
 from workflows.specs import StepSpec, WorkflowSpec
 
@@ -52,12 +53,20 @@ def preview(spec: WorkflowSpec, index: int, examples: Mapping[str, str]) -> list
     step = spec.steps[index]
     kind = KINDS[step.kind]
     outputs = {
-        other.key: StepOutput(f"[The output of step {number}, {other.title}]", notes=other.notes)
+        other.key: StepOutput(
+            f"[The output of step {number}, {other.title}]", notes=other.notes, further=_unknown(other)
+        )
         for number, other in enumerate(spec.steps, 1)
     }
     rooms = {other.key: _room(other) for other in spec.steps if KINDS[other.kind].paid}
     templates = kind.templates(kind.Config.model_validate(step.config))
     return [_place(name, text, examples, outputs, rooms) for name, text in templates.items() if text]
+
+
+def _unknown(step: StepSpec) -> dict[str, str]:
+    """Marks in the place of what only some kinds offer."""
+    names = (*FURTHER, *REPO) if KINDS[step.kind].for_owner else ()
+    return {name: f"[{name} of {step.title}]" for name in names}
 
 
 def _place(
@@ -132,7 +141,7 @@ class Estimate:
 
 def estimate(spec: WorkflowSpec, examples: Mapping[str, str]) -> Estimate:
     """One call a step, from short answers to answers as long as their limits; retries are not counted."""
-    empty = {step.key: StepOutput("x", notes=step.notes) for step in spec.steps}
+    empty = {step.key: StepOutput("x", notes=step.notes, further=_unknown(step)) for step in spec.steps}
     written: dict[str, tuple[int, int]] = {}  # tokens of each output so far, low and high
     lines = []
     for step in spec.steps:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from workflows.kinds.analysis import AnalysisKind
 from workflows.kinds.base import StepKind
 from workflows.kinds.gate import GateKind
 from workflows.kinds.llm import LLMKind
 
-KINDS: dict[str, StepKind[Any]] = {kind.name: kind for kind in (LLMKind(), GateKind())}
+KINDS: dict[str, StepKind[Any]] = {kind.name: kind for kind in (LLMKind(), GateKind(), AnalysisKind())}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -37,6 +37,8 @@ class StepInput(Generic[C]):
     earlier_text: str = ""  # what the attempts have written that this one continues
     on_text: Callable[[str], None] = _nobody_watches
     stop: StopSignal = field(default_factory=StopSignal)
+    dom_id: str = ""  # of the step: the key under which an effect outside is made once
+    owner: int = 0  # primary key of the run's owner, for kinds that act on somebody's behalf
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Outcome:
     text: str = ""
     completion: Completion | None = None  # of a paid call
     look_again: float | None = None  # waiting: seconds until somebody looks again
+    keep: Mapping[str, Any] = field(default_factory=dict)  # waiting: added to the request that is stored
 
 
 class StepKind(ABC, Generic[C]):
@@ -55,6 +58,7 @@ class StepKind(ABC, Generic[C]):
     label: ClassVar[str]
     description: ClassVar[str]
     paid: ClassVar[bool]  # its runs cost money: a budget reserves for them
+    for_owner: ClassVar[bool] = False  # whether it acts on behalf of the run's owner
     # Places of templates() that must hold no text of users or models: see prompts.check.
     instructions: ClassVar[frozenset[str]] = frozenset()
     Config: type[C]
@@ -85,9 +89,17 @@ class StepKind(ABC, Generic[C]):
     def run(self, step: StepInput[C]) -> Outcome:
         """Do the step; raise LLMError where it fails."""
 
-    def look(self, request: dict[str, Any], waited: float) -> float | None:
-        """Seconds until a waiting step is looked at again (None: no limit); StepError when time is up."""
+    def look(self, request: dict[str, Any], waited: float) -> float | Outcome | None:
+        """Seconds until a waiting step is looked at again (None: no limit), or how it has ended; StepError when it
+        has failed or its time is up."""
         return None
+
+    def abandon(self, request: dict[str, Any]) -> None:
+        """A waiting attempt was cancelled: end what it waits for."""
+
+    def offers(self, output: str, request: Mapping[str, Any]) -> dict[str, str]:
+        """What a completed step offers to later prompts beside its content, by the name of the part."""
+        return {}
 
 
 def sizes(fill: Fill, **places: str) -> dict[str, int]:

@@ -71,9 +71,12 @@ class GateKind(StepKind[GateConfig]):
         }
 
     def run(self, step: StepInput[GateConfig]) -> Outcome:
-        return Outcome("waiting", text=step.request["content"], look_again=self.look(step.request, 0.0))
+        return Outcome("waiting", text=step.request["content"], look_again=self._left(step.request, 0.0))
 
-    def look(self, request: dict[str, Any], waited: float) -> float | None:
+    def look(self, request: dict[str, Any], waited: float) -> float | Outcome | None:
+        return self._left(request, waited)
+
+    def _left(self, request: dict[str, Any], waited: float) -> float | None:
         timeout = request.get("timeout")
         if timeout is None:
             return None

@@ -14,12 +14,13 @@ from workflows.models import Cause, Step, StepAttempt
 from workflows.services.base import Refused, dependents, fresh, open_again, open_now, verb
 
 S = Status
+GATE = "gate"
 
 
 def _gate(step: Step) -> tuple[Step, StepAttempt]:
     step = fresh(step)
     attempt = step.attempts.filter(status=S.WAITING).first()
-    if step.status != S.WAITING or attempt is None:
+    if step.status != S.WAITING or attempt is None or attempt.kind != GATE:
         raise Refused(
             f"“{step.title}” does not wait for a decision: it is {Status(step.status).label.lower()}."
         )

@@ -33,7 +33,8 @@ def test_a_kind_explains_itself(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_places_that_are_filled_bear_the_names_of_options(name: str) -> None:
     kind = KINDS[name]
-    config = kind.Config.model_validate({"prompt": "x"} if name == "llm" else {"shows": "a"})
+    least = {"llm": {"prompt": "x"}, "gate": {"shows": "a"}, "analysis": {"source": "https://host.example/x"}}
+    config = kind.Config.model_validate(least[name])
     assert set(kind.templates(config)) <= set(kind.Config.model_fields)
 
 

@@ -1,0 +1,145 @@
+"""An analysis as a step of a workflow: begun once, waited for, handed on, and cancelled with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import services as analyses
+from analysis.models import AnalysisRun
+from nyxcore import sweep
+from nyxcore.dbtime import ago
+from nyxcore.llm.base import LLMError, Request
+from nyxcore.states import Reason
+from tests.analysis.engine_helpers import Scripted, completion, model, module, root, run_all, write
+from tests.factories import make_spec, make_workflow, step_of
+from tests.workflows import engine_helpers
+from workflows import services
+from workflows.models import StepAttempt, Workflow
+from workflows.problems import SpecError
+
+__all__ = ["model", "root"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seasoned_postgres")]
+ADDRESS = "https://host.example/owner/shop.git"
+PROMPT = "<a>\n{{ steps.check.findings }}\n</a>\n<b>\n{{ repo.tree }}\n</b>\n<c>\n{{ repo.guide }}\n</c>"
+CHECK = {
+    "key": "check",
+    "kind": "analysis",
+    "config": {"source": "{{ input.source }}", "analyzers": ["correctness"]},
+}
+STEPS: list[dict[str, Any]] = [CHECK, {"key": "plan", "config": {"prompt": PROMPT}}]
+INPUTS = [{"name": "source", "label": "Source"}]
+
+
+@pytest.fixture
+def shop(root: Path, model: Scripted, monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """The address leads to a folder of this test; other questions are answered with their own prompt."""
+    from analysis.source import SourceSpec
+    from analysis.units import source
+
+    folder = write(root / "shop", {"app.py": module("app", bug=True), "AGENTS.md": "Be kind to tills.\n"})
+    monkeypatch.setattr(
+        source, "source_spec", lambda run: SourceSpec("path", path=str(folder), root=str(root))
+    )
+    answered = model.complete
+
+    def complete(request: Request, **kwargs: Any) -> Any:
+        return answered(request, **kwargs) if request.system else completion(request.messages[0].content)
+
+    monkeypatch.setattr(model, "complete", complete)
+    return model
+
+
+def begun() -> tuple[Workflow, AnalysisRun]:
+    workflow = make_workflow(STEPS, inputs=INPUTS, data={"source": ADDRESS}, start=True)
+    engine_helpers.run_all()
+    workflow.refresh_from_db()
+    return workflow, AnalysisRun.objects.get()
+
+
+def look_now() -> None:
+    """What the sweep does with a step that waits, once its time has come."""
+    StepAttempt.objects.filter(status="waiting").update(due_at=ago(1))
+    sweep.run_pass(force=True)
+
+
+def test_findings_and_the_repository_reach_the_next_step(shop: Scripted) -> None:
+    workflow, run = begun()
+    assert (workflow.status, workflow.reason, run.location) == ("paused", "analysis", ADDRESS)
+    look_now()
+    assert step_of(workflow, "check").status == "waiting"
+    run_all()
+    look_now()
+    engine_helpers.run_all()
+    assert engine_helpers.statuses(workflow) == {"": "completed", "check": "completed", "plan": "completed"}
+    sent = step_of(workflow, "plan").output
+    assert all(words in sent for words in ("app.py:17", "A fault", "Be kind to tills."))
+
+
+def test_a_step_that_runs_twice_begins_one_analysis(shop: Scripted) -> None:
+    workflow, run = begun()
+    options = {"location": ADDRESS, "ref": "", "sub_path": "", "options": analyses.Options(), "budget": None}
+    again = analyses.begin_for(step_of(workflow, "check").dom_id, owner=workflow.owner_id, **options)
+    assert (again, AnalysisRun.objects.count()) == (run.pk, 1)
+
+
+def test_an_analysis_that_fails_fails_its_step_with_a_sentence(shop: Scripted) -> None:
+    workflow, run = begun()
+    analyses.cancel_analysis(run, by=run.owner)
+    look_now()
+    assert engine_helpers.statuses(workflow)["check"] == "failed"
+    assert "is cancelled" in StepAttempt.objects.get().error
+
+
+def test_cancelling_the_workflow_cancels_its_analysis(shop: Scripted) -> None:
+    workflow, run = begun()
+    services.cancel_workflow(workflow, by=workflow.owner)
+    run.refresh_from_db()
+    assert run.status == "cancelled"
+
+
+def test_a_gap_leaves_the_step_completed_and_is_told(shop: Scripted) -> None:
+    shop.replies["chunk"] = lambda request: LLMError("No.", Reason.REFUSED)
+    workflow, _run = begun()
+    run_all()
+    look_now()
+    step = step_of(workflow, "check")
+    assert (step.status, "declined" in step.output) == ("completed", True)
+
+
+def test_nobody_approves_an_analysis_as_if_it_were_a_gate(shop: Scripted) -> None:
+    workflow, _run = begun()
+    with pytest.raises(services.Refused):
+        services.approve_step(step_of(workflow, "check"), by=workflow.owner)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            [{"key": "a", "config": {"prompt": "{{ repo.tree }}"}}],
+            "no step that this one depends on analyses",
+        ),
+        (
+            [{"key": "a"}, {"key": "b", "config": {"prompt": "{{ steps.a.findings }}"}}],
+            "only a step that analyses",
+        ),
+        (
+            [CHECK, {"key": "b", "config": {"prompt": "{{ repo.readme }}"}}],
+            "There are repo.tree and repo.guide",
+        ),
+        (
+            [{**CHECK, "config": {"source": "https://x", "analyzers": ["taste"]}}],
+            "There is no analyzer taste",
+        ),
+        (
+            [CHECK, {"key": "b", "config": {"prompt": "x", "system": "{{ repo.tree }}"}}],
+            "take no text of users",
+        ),
+    ],
+)
+def test_what_cannot_be_filled_is_refused_on_save(steps: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        make_spec(steps, inputs=INPUTS)
