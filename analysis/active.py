@@ -59,7 +59,7 @@ def _line(run: AnalysisRun, attempt: Any) -> Doing:
     word = ("Trying again" if attempt.waits < 0 else "Queued") if queued else ui.status_word(S.RUNNING)
     return Doing(
         title=ui.printable(str(attempt.unit)),
-        url=f"{run.get_absolute_url()}#{attempt.unit.dom_id}",
+        url=f"{run.get_absolute_url()}?tab=units#{attempt.unit.dom_id}",
         status=S.RUNNING,
         word=word,
         remark="" if attempt.number == 1 else str(attempt.get_cause_display()),

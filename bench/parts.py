@@ -52,6 +52,12 @@ def page(bench: Bench) -> Lines:
     yield page.line(page.measure(bench.owner, bench.rounds))
 
 
+def findings(bench: Bench) -> Lines:
+    from bench import findings
+
+    yield from findings.lines(findings.measure(bench.owner, bench.rounds))
+
+
 def browser(bench: Bench) -> Lines:
     from bench import browser
 
@@ -173,6 +179,7 @@ def _beside_bare_celery(bench: Bench) -> Iterator[None]:
 Part = Callable[[Bench], Lines]
 PARTS: dict[str, Part] = {
     "page": page,
+    "findings": findings,
     "browser": browser,
     "streams": streams,
     "manifest": manifest,

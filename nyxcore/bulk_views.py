@@ -55,7 +55,7 @@ def _show(request: HttpRequest, action: BulkAction, *, part: bool, status: int =
         "back": source.list_url(action.filter) if source and not hidden else "/",
         "way": way if isinstance(way, undo.Way) else None, "no_way": way if isinstance(way, str) else "",
         "no_worker": health.no_worker_since() if is_open else None, "now": timezone.now(),
-        "section": f"{action.target}s", "refused": status == 409,
+        "section": source.nouns if source else "", "refused": status == 409,
     }  # fmt: skip
     return render(request, "_bulk_progress.html" if part else "bulk.html", context, status=status)
 

@@ -12,6 +12,7 @@ handler400 = views.bad_request
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="workflows:list"), name="home"),
     path("workflows/", include("workflows.urls")),
+    path("analysis/", include("analysis.urls")),
     path("active/", active_views.active_page, name="active"),
     path("active/count/", active_views.active_count, name="active-count"),
     path("workers/", workers_views.workers_page, name="workers"),

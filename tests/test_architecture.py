@@ -109,7 +109,7 @@ def test_only_states_writes_a_status_by_the_orm() -> None:
 
 def test_only_the_claim_and_the_hot_path_write_a_status_by_sql() -> None:
     found = {name_of(path) for path in SOURCES if any(SETS_STATUS.search(text) for text in texts(path))}
-    assert found == {"nyxcore/claim.py", "workflows/runner.py", "workflows/migrations/0003_hot_path.py"}
+    assert found == {"nyxcore/claim.py", "workflows/migrations/0003_hot_path.py"}
 
 
 def test_the_architecture_names_every_writer() -> None:

@@ -33,6 +33,18 @@ def status(row: Any, word: str = "") -> SafeString:
     return ui.status_badge(value, word or getattr(row, "status_word", ""))
 
 
+@register.simple_tag
+def status_icon(status: str) -> SafeString:
+    """The shape of a status alone; the words beside it say the same."""
+    return SafeString(ui.status_icon(status))
+
+
+@register.simple_tag
+def status_favicon(status: str) -> str:
+    """The favicon that carries a run's state."""
+    return f"icons/{status}.svg"
+
+
 @register.simple_tag(takes_context=True)
 def theme(context: Context) -> str:
     """The reader's choice of colours, "" for the system's. In a cookie, so that the first paint is right."""

@@ -6,7 +6,7 @@ import * as address from "./page-address.js";
 import { Choices } from "./page-choices.js";
 import { loadDrawing, showNode, soonDrawing } from "./page-drawing.js";
 import { Find } from "./page-find.js";
-import { sawStatus } from "./page-notice.js";
+import { showRun } from "./page-state.js";
 import { keepInPlace } from "./page-swap.js";
 
 const main = document.getElementById("live");
@@ -257,16 +257,6 @@ function mirror(row, links = document.querySelectorAll(`a[href="#${CSS.escape(st
     const title = link.querySelector("title");
     if (title) title.textContent = title.textContent.replace(/: [^:]*$/, `: ${word}`);
   }
-}
-
-function showRun() {
-  const run = document.getElementById("run");
-  if (!run) return;
-  document.title = run.dataset.title;
-  const icon = document.getElementById("favicon");
-  const href = `${icon.dataset.base}${run.dataset.status}.svg`;
-  if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
-  sawStatus(run.dataset.status, run.dataset.title);
 }
 
 /** The header counts over all rows, so it changes with each of them; a row that is not here asks for the whole. */

@@ -1,3 +1,6 @@
-from tests.analysis.engine_helpers import model, root
+"""Models that answer by script, folders that may be analysed, pages in Chromium."""
 
-__all__ = ["model", "root"]
+from tests.analysis.engine_helpers import model, root
+from tests.browser import chromium, page, site
+
+__all__ = ["chromium", "model", "page", "root", "site"]

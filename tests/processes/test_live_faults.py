@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import Site, chromium_browser
 from tests.factories import make_user, make_workflow
 from tests.nyxcore.live_page import hide
 from tests.processes.livesite import QUICK_PAGE, QUICK_SERVER, Author, Watched, Web, WebProxy, sending_bus
 from tests.processes.servers import Bus
-from tests.workflows.browser import Site, chromium_browser
 from tests.workflows.engine_helpers import claim
 from tests.workflows.views.helpers import url
 from workflows.models import Workflow

@@ -9,8 +9,8 @@ import pytest
 from django.db.models import Count
 from playwright.sync_api import Page, expect
 
+from tests.browser import Site
 from tests.factories import make_workflow, step_of
-from tests.workflows.browser import Site
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
 from tests.workflows.views.helpers import cut_off, url
 from workflows import services

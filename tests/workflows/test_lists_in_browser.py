@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from nyxcore import bulk
+from tests.browser import DESKTOP, PHONE
 from tests.factories import make_user, make_workflow
-from tests.workflows.browser import DESKTOP, PHONE
 from tests.workflows.engine_helpers import claim
 from tests.workflows.views.helpers import completed, cut, failed, url
 from workflows import services

@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser import DESKTOP, PHONE, ZOOMED
 from tests.factories import make_user, make_workflow, step_of
-from tests.workflows.browser import DESKTOP, PHONE, ZOOMED
 from tests.workflows.engine_helpers import claim, fail, finish
 from tests.workflows.views.helpers import completed, cut, failed, url
 from workflows import services

@@ -13,8 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
+from tests.browser import DESKTOP, PHONE
 from tests.factories import make_user, make_workflow, step_of
-from tests.workflows.browser import DESKTOP, PHONE
 from tests.workflows.engine_helpers import claim, finish
 from tests.workflows.views.helpers import completed, cut, failed, streaming, url, waiting
 from workflows import services

@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.browser import DESKTOP, PHONE
 from tests.factories import make_workflow, step_of
-from tests.workflows.browser import DESKTOP, PHONE
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
 from tests.workflows.views.helpers import cut_off, url
 from workflows import services

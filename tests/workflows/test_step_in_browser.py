@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from tests.browser import DESKTOP, PHONE, Site
 from tests.factories import attempts_of, make_workflow, step_of
-from tests.workflows.browser import DESKTOP, PHONE, Site
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
 from tests.workflows.views.helpers import cut, failed, streaming, url
 from workflows import services

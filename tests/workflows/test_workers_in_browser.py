@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from nyxcore.dbtime import ago
 from nyxcore.models import Worker
+from tests.browser import PHONE
 from tests.factories import make_user, make_workflow
-from tests.workflows.browser import PHONE
 from tests.workflows.engine_helpers import claim
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -24,9 +24,3 @@ def step_pills(lines: Sequence[StepLine], current: StepLine | None = None) -> Sa
 def remedies(line: StepLine, csrf_token: str, parts_left: int = 1) -> SafeString:
     """The buttons that help a step at once, as they stand in its open body."""
     return rows.remedies(line, str(csrf_token), opened=True, parts_left=parts_left)
-
-
-@register.simple_tag
-def run_icon(status: str) -> str:
-    """The favicon that carries a run's state."""
-    return f"icons/{status}.svg"

@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser import DESKTOP, PHONE, Site
 from tests.factories import make_user, make_workflow
-from tests.workflows.browser import DESKTOP, PHONE, Site
 from tests.workflows.views.helpers import url
 from workflows import catalog, templates_service
 from workflows.models import Workflow, WorkflowTemplate

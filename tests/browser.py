@@ -57,3 +57,23 @@ class Site:
         client.force_login(make_user())
         cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
         context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": self.address}])
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with chromium_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def site(chromium: Browser, live_server: Any) -> Iterator[Site]:
+    opened = Site(chromium, live_server.url)
+    yield opened
+    for context in opened.contexts:
+        context.close()
+    assert opened.problems == []
+
+
+@pytest.fixture
+def page(site: Site) -> Page:
+    return site.page()

@@ -1,0 +1,215 @@
+"""What people enter for an analysis. What an address may be is judged by hosts.py; here it is told in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from analysis import hosts
+from analysis.analyzers import MODEL_ANALYZERS
+from analysis.documents import DOCUMENTS
+from analysis.errors import SourceError
+from analysis.models import AnalysisRun, Dismissal
+from analysis.plain import Options
+from analysis.rows import options_of
+from analysis.services.create import MAX_UPLOAD
+from nyxcore.llm import models as registry
+
+ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
+MOST_PATTERNS = 200
+
+
+def model_choices(current: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """The models to choose from, with one that is set already though no longer offered."""
+    default = registry.get(registry.default_model())
+    offered = [(info.id, info.label) for info in registry.choices()]
+    known = {model for model, _label in offered}
+    others = [(model, model) for model in dict.fromkeys(current) if model and model not in known]
+    return [("", f"Default ({default.label if default else 'none set'})"), *offered, *others]
+
+
+def budget_field() -> forms.DecimalField:
+    field = forms.DecimalField(
+        required=False, min_value=Decimal("0.01"), max_digits=12, decimal_places=4, label="Budget, USD",
+        help_text="The analysis pauses before a call that could exceed it. Empty: no limit.",
+    )  # fmt: skip
+    field.widget.attrs["step"] = "any"
+    return field
+
+
+def patterns_field(help_text: str) -> forms.CharField:
+    return forms.CharField(
+        required=False, label="Leave out", max_length=20_000, help_text=help_text,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false"}),
+    )  # fmt: skip
+
+
+def patterns_of(text: str) -> tuple[str, ...]:
+    """One pattern a line, each once."""
+    lines = (line.strip() for line in text.replace("\x00", "").splitlines())
+    return tuple(dict.fromkeys(line for line in lines if line))[:MOST_PATTERNS]
+
+
+def checked_archive(archive: Any) -> Any:
+    """The upload, if its name and size are those of an archive that can be read."""
+    if archive and not archive.name.lower().endswith(ARCHIVES):
+        raise forms.ValidationError(
+            f"“{archive.name}” is no archive that can be read. Upload one of: {', '.join(ARCHIVES)}."
+        )
+    if archive and archive.size > MAX_UPLOAD:
+        limit = MAX_UPLOAD // 1_000_000
+        raise forms.ValidationError(
+            f"The archive is larger than {limit} MB. Leave out what need not be read."
+        )
+    return archive
+
+
+class NewAnalysisForm(forms.Form):
+    """Where the source is and what is asked about it."""
+
+    location = forms.CharField(
+        required=False, max_length=1_000, label="Git address",
+        help_text="https only, for example https://example.org/team/project.git. Private hosts are refused.",
+        widget=forms.TextInput(attrs={"placeholder": "https://", "autocomplete": "off", "inputmode": "url"}),
+    )  # fmt: skip
+    archive = forms.FileField(
+        required=False, label="Or upload an archive",
+        help_text=f"zip or tar (.tar.gz), up to {MAX_UPLOAD // 1_000_000} MB.",
+        widget=forms.FileInput(attrs={"accept": ",".join(ARCHIVES)}),
+    )  # fmt: skip
+    ref = forms.CharField(
+        required=False, max_length=255, label="Branch or tag", help_text="Empty: the default branch."
+    )
+    sub_path = forms.CharField(
+        required=False, max_length=1_000, label="Folder in it", help_text="Empty: everything."
+    )
+    name = forms.CharField(required=False, max_length=200, help_text="Empty: the name of the source.")
+    analyzers = forms.MultipleChoiceField(
+        label="Analyzers", required=False, widget=forms.CheckboxSelectMultiple,
+        choices=[(one.name, one.label) for one in MODEL_ANALYZERS.values()], initial=list(MODEL_ANALYZERS),
+    )  # fmt: skip
+    documents = forms.MultipleChoiceField(
+        label="Documents", required=False, widget=forms.CheckboxSelectMultiple,
+        choices=[(one.slug, one.title) for one in DOCUMENTS.values()],
+    )  # fmt: skip
+    model = forms.ChoiceField(required=False)
+    budget = budget_field()
+    exclude = patterns_field(
+        "Patterns as in .gitignore, one a line. You can also leave out folders on the next page."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["model"].choices = model_choices()  # type: ignore[attr-defined]
+
+    def clean_location(self) -> str:
+        location: str = self.cleaned_data["location"].strip()
+        if location and not location.startswith("https://"):
+            raise forms.ValidationError(
+                "The address must begin with https://. Other ways to fetch are refused."
+            )
+        if location:
+            try:
+                hosts.check(location)
+            except SourceError as error:
+                raise forms.ValidationError(error.message) from None
+        return location
+
+    def clean_archive(self) -> Any:
+        return checked_archive(self.cleaned_data["archive"])
+
+    def clean_analyzers(self) -> list[str]:
+        chosen: list[str] = self.cleaned_data["analyzers"]
+        if not chosen:
+            raise forms.ValidationError("Choose at least one analyzer.")
+        return chosen
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if "location" not in self.errors and "archive" not in self.errors:
+            location, archive = data.get("location"), data.get("archive")
+            if location and archive:
+                self.add_error("archive", "Give an address or an archive, not both.")
+            elif not location and not archive:
+                self.add_error("location", "Give the address of a repository, or upload an archive below.")
+        return data
+
+    def options(self) -> Options:
+        data = self.cleaned_data
+        chosen = tuple(data["analyzers"])
+        return Options(
+            analyzers=() if len(chosen) == len(MODEL_ANALYZERS) else chosen,
+            documents=tuple(data["documents"]),
+            model=data["model"],
+            exclude=patterns_of(data["exclude"]),
+        )
+
+
+class CoverageForm(forms.Form):
+    """What is read, and for how much at most, decided when coverage and estimate are there."""
+
+    patterns = patterns_field("Patterns as in .gitignore, one a line. Boxes that are ticked above are added.")
+    model = forms.ChoiceField(required=False)
+    budget = budget_field()
+
+    def __init__(self, run: AnalysisRun, data: Any = None) -> None:
+        super().__init__(data)
+        options = options_of(run)
+        self.run = run
+        self.fields["model"].choices = model_choices([options.model])  # type: ignore[attr-defined]
+        self.initial = {
+            "patterns": "\n".join(options.exclude), "model": options.model,
+            "budget": run.budget.normalize() if run.budget else None,
+        }  # fmt: skip
+
+    def ticked(self, name: str) -> list[str]:
+        values = self.data.getlist(name) if hasattr(self.data, "getlist") else []
+        return [value.replace("\x00", "")[:2_000] for value in values if value.strip()]
+
+    def options(self, before: Options) -> Options:
+        """The options with what was ticked and typed."""
+        typed = patterns_of(self.cleaned_data["patterns"])
+        excluded = [literal(path) for path in self.ticked("exclude")]
+        include = before.include
+        named = [literal(path) for path in self.ticked("include")]
+        if named:
+            include = tuple(dict.fromkeys([*(include or ("*",)), *named]))
+        allowed = tuple(dict.fromkeys([*before.allow_secrets, *self.ticked("allow")]))
+        return replace(
+            before,
+            exclude=tuple(dict.fromkeys([*typed, *excluded])),
+            include=include, allow_secrets=allowed, model=self.cleaned_data["model"],
+        )  # fmt: skip
+
+
+def literal(path: str) -> str:
+    """The pattern that names this path and no other: anchored, with nothing in it that stands for more."""
+    escaped = "".join(f"\\{sign}" if sign in "*?[\\" else sign for sign in path)
+    return f"/{escaped}"
+
+
+class BudgetForm(forms.Form):
+    budget = budget_field()
+
+
+class DismissForm(forms.Form):
+    """Why a finding is turned down."""
+
+    why = forms.ChoiceField(label="Why", choices=Dismissal.choices, error_messages={"required": "Say why."})
+    note = forms.CharField(required=False, max_length=1_000, label="Note")
+
+
+class UploadForm(forms.Form):
+    """The new state of a source that was uploaded."""
+
+    archive = forms.FileField(
+        label="Archive", widget=forms.FileInput(attrs={"accept": ",".join(ARCHIVES)}),
+        error_messages={"required": "Choose the archive with the new state of the source."},
+    )  # fmt: skip
+
+    def clean_archive(self) -> Any:
+        return checked_archive(self.cleaned_data["archive"])
