@@ -353,14 +353,24 @@ def ignored_paths(git: Git, paths: Mapping[bytes, int]) -> dict[bytes, str]:
     if not files:
         return {}
     bare = git.folder / "ignores"
-    for path in files:
-        content = git.run("cat-file", "blob", f"{TREE}:{os.fsdecode(path)}")
+    for path, content in _contents(git, files):
         with contextlib.suppress(OSError):  # a name that this disk cannot hold: its rules do not count
             target = os.path.join(os.fsencode(bare), path)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, "xb") as file:
                 file.write(content)
     return _asked(git, bare, paths)
+
+
+def _contents(git: Git, paths: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield files of the store, all by one process: there may be as many as entries."""
+    listed = git.run("ls-tree", "-r", "-z", "--full-tree", TREE).split(b"\0")
+    blobs = {path: facts.split()[2] for facts, _, path in (line.partition(b"\t") for line in listed if line)}
+    asked = b"".join(blobs[path] + b"\n" for path in paths)
+    with git.started("cat-file", "--batch", "--buffer", stdin=asked) as running:
+        for path in paths:
+            size = int(running.stdout.readline().split()[2])
+            yield path, running.stdout.read(size + 1)[:-1]
 
 
 def _asked(git: Git, bare: Path, paths: Mapping[bytes, int]) -> dict[bytes, str]:

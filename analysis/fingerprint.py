@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from analysis.locate import FileIndex, lines_of
 from analysis.plain import CheckedFinding, Located, RawFinding, Symbol
@@ -22,7 +23,11 @@ def enclosing(symbols: Sequence[Symbol], line: int) -> str:
     if not around:
         return ""
     inner = min(around, key=lambda symbol: (symbol.end_line - symbol.start_line, -symbol.start_line))
-    return f"{inner.parent}.{inner.name}" if inner.parent else inner.name
+    return _full(inner)
+
+
+def _full(symbol: Symbol) -> str:
+    return f"{symbol.parent}.{symbol.name}" if symbol.parent else symbol.name
 
 
 def occurrence(index: FileIndex, symbols: Sequence[Symbol], place: Located, symbol: str) -> int:
@@ -31,7 +36,19 @@ def occurrence(index: FileIndex, symbols: Sequence[Symbol], place: Located, symb
     if not quote:
         return 1
     starts = (index.numbers[at] for at in index.exact(quote))
-    return 1 + sum(start < place.start_line and enclosing(symbols, start) == symbol for start in starts)
+    around = _names(tuple(symbols), len(index.raw))
+    return 1 + sum(start < place.start_line and around[start] == symbol for start in starts)
+
+
+@lru_cache(maxsize=4)
+def _names(symbols: tuple[Symbol, ...], lines: int) -> list[str]:
+    """`enclosing` for every line of a file at once, the narrower definitions over the wider ones."""
+    names = [""] * (lines + 1)
+    wide_first = sorted(symbols[::-1], key=lambda one: (one.start_line - one.end_line, one.start_line))
+    for symbol in wide_first:
+        start, end = max(symbol.start_line, 0), min(symbol.end_line, lines)
+        names[start : end + 1] = [_full(symbol)] * max(end + 1 - start, 0)
+    return names
 
 
 def checked(

@@ -11,6 +11,7 @@ from analysis.plain import FileFacts
 Parts = tuple[str, ...]
 INDEXES = {"__init__", "index", "mod"}  # files that stand for their folder
 RUST_INDEXES = {"lib.rs", "main.rs"}
+PARTS = 12  # of the name of a module, from its beginning
 CANDIDATES = 40  # files of one name that are compared
 TARGETS = 4  # files that one import may mean, such as those of a package in Go
 QUOTED = re.compile(r"[\"'`]([^\"'`]+)[\"'`]")
@@ -23,14 +24,21 @@ class Index:
     def __init__(self, paths: Iterable[str]) -> None:
         self.by_end: dict[str, list[tuple[Parts, str]]] = defaultdict(list)
         self.folders: dict[Parts, list[str]] = defaultdict(list)
+        self.tails: dict[
+            Parts, Parts
+        ] = {}  # the last one or two names of a folder: the shortest one that ends so
         for path in sorted(paths):
             parts = module_of(path)
             if parts:
                 self.by_end[parts[-1]].append((parts, path))
             self.folders[tuple(path.split("/")[:-1])].append(path)
+        for folder in sorted(self.folders, key=len):
+            for size in (1, 2):
+                self.tails.setdefault(folder[-size:], folder)
 
     def find(self, wanted: Parts, near: str) -> list[str]:
         """Return the files that an import of `wanted` means: the longest common ending, then the nearest."""
+        wanted = wanted[:PARTS]
         for length in range(len(wanted), 0, -1):  # the last names may be what is imported from the file
             name = wanted[:length]
             found = self._best(name, near)
@@ -43,9 +51,9 @@ class Index:
         return [path for known, path in self.by_end.get(parts[-1], ()) if known == parts][:1] if parts else []
 
     def folder(self, parts: Parts) -> list[str]:
-        """Return the files of a folder whose path ends so: a package in Go."""
-        hits = [known for known in self.folders if known[-len(parts) :] == parts] if parts else []
-        return self.folders[min(hits, key=len)][:TARGETS] if hits else []
+        """Return the files of a folder whose path ends so, in one or two names: a package in Go."""
+        found = self.tails.get(parts) if parts else None
+        return self.folders[found][:TARGETS] if found is not None else []
 
     def _best(self, name: Parts, near: str) -> list[str]:
         scored = []

@@ -19,6 +19,7 @@ import pytest
 
 from analysis import archives, hosts, parsing
 from analysis.chunks import pack, render
+from analysis.git import Git
 from analysis.parsing import Parsers
 from analysis.source import Limits, Source, SourceError, SourceSpec, open_source
 from nyxcore.llm.base import Stopped, StopSignal
@@ -546,3 +547,20 @@ def test_injected_orders_change_no_fact_of_the_manifest(tmp_path: Path) -> None:
     found = manifest(made)
     assert {facts.path for facts in found.read} == {"a.py", "b.py"}
     assert found.texts["a.py"] == text
+
+
+def test_a_folder_of_rules_for_each_file_does_not_cost_a_process_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    started = Git.started
+
+    def counted(self: Git, *arguments: str, **given: Any) -> Any:
+        calls.append(arguments[0])
+        return started(self, *arguments, **given)
+
+    monkeypatch.setattr(Git, "started", counted)
+    files = {f"d{n}/.gitignore": "*.log\n" for n in range(200)} | {"d7/a.log": "x\n", "d8/b.py": "x\n"}
+    with opened(tarred(files)) as source:
+        assert [facts.path for facts in source.skipped] == ["d7/a.log"]
+    assert len(calls) < 20

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from analysis import documents, mermaid
+from analysis.fingerprint import occurrence
+from analysis.imports import links
+from analysis.locate import FileIndex, locate
 from analysis.parsing import Parsers
 from analysis.patterns import PATTERN_LIMIT, Glob
+from analysis.plain import FileFacts, Symbol
 
 
 def test_a_module_in_the_folder_that_a_command_runs_in_is_not_run_by_the_parser(
@@ -72,3 +77,34 @@ def test_what_is_cut_from_a_pattern_does_not_change_one_within_the_limit() -> No
 )
 def test_an_odd_pattern_is_no_error(pattern: str) -> None:
     assert Glob(pattern).matches(["name"]) in (True, False)
+
+
+def busy(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def test_imports_of_thousands_of_packages_are_linked_in_bearable_time() -> None:
+    files = [
+        FileFacts(f"d{n}/x{n}/a.go", "b", 1, "go", imports=tuple(f'"h/{n}/{i}"' for i in range(100)))
+        for n in range(600)
+    ]
+    assert (
+        busy(lambda: links(files)) < 4
+    )  # the square of it, where every folder is looked at for every import
+
+
+def test_an_import_of_very_many_parts_is_cut() -> None:
+    deep = [FileFacts(f"z{n}/" + "a/" * 50 + "a.py", "b", 1, "python") for n in range(40)]
+    line = "from q." + ".".join("a" * 60) + " import " + ",".join("a" * 20)
+    asking = FileFacts("m.py", "b", 1, "python", imports=(line,) * 60)
+    assert busy(lambda: links([*deep, asking])) < 2
+
+
+def test_the_same_line_everywhere_in_thousands_of_definitions_is_counted_in_bearable_time() -> None:
+    index = FileIndex("x=1\n" * 20_000)
+    around = tuple(Symbol(f"f{n}", "function", 1, 20_000 - n) for n in range(1_000))
+    place = locate(index, "x=1", 20_000)
+    assert busy(lambda: occurrence(index, around, place, "f0")) < 1
+    assert occurrence(index, around, place, "f0") == 1  # the lines above stand in narrower ones
