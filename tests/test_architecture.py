@@ -117,7 +117,6 @@ def test_the_architecture_names_every_writer() -> None:
     assert set(named) == {
         "nyxcore/states.py",
         "nyxcore/claim.py",
-        "workflows/runner.py",
         "workflows/migrations/0003_hot_path.py",
     }
 
