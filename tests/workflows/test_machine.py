@@ -61,8 +61,10 @@ BUDGETS = ["", "0.60", "5"]
 def specs_of(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Steps with random needs; a gate shows one of its needs; some prompts name an earlier output."""
     steps: list[dict[str, Any]] = []
-    for n in range(draw(st.integers(1, 5))):
-        needs = [f"s{m}" for m in sorted(draw(st.sets(st.integers(0, n - 1), max_size=3)))] if n else []
+    for n in range(draw(st.sampled_from([3, 4, 2, 5, 1]))):
+        least = draw(st.sampled_from([1, 1, 0])) if n else 0
+        needed = draw(st.sets(st.integers(0, max(n - 1, 0)), min_size=least, max_size=3)) if n else set()
+        needs = [f"s{m}" for m in sorted(needed)]
         config: dict[str, Any] = {}
         if needs and draw(st.sampled_from([False, False, False, True])):
             config["shows"] = needs[0]
