@@ -61,8 +61,10 @@ BUDGETS = ["", "0.60", "5"]
 def specs_of(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Steps with random needs; a gate shows one of its needs; some prompts name an earlier output."""
     steps: list[dict[str, Any]] = []
-    for n in range(draw(st.integers(1, 5))):
-        needs = [f"s{m}" for m in sorted(draw(st.sets(st.integers(0, n - 1), max_size=3)))] if n else []
+    for n in range(draw(st.sampled_from([3, 4, 2, 5, 1]))):
+        least = draw(st.sampled_from([1, 1, 0])) if n else 0
+        needed = draw(st.sets(st.integers(0, max(n - 1, 0)), min_size=least, max_size=3)) if n else set()
+        needs = [f"s{m}" for m in sorted(needed)]
         config: dict[str, Any] = {}
         if needs and draw(st.sampled_from([False, False, False, True])):
             config["shows"] = needs[0]
@@ -99,6 +101,8 @@ FAULTS: dict[str, Any] = {
     "hand over": lambda m, i, kind, flag: m.hand_over_from_outside(i),
     "time": lambda m, i, kind, flag: m.time_passes(SECONDS[i % len(SECONDS)], flag),
     "outage": lambda m, i, kind, flag: m.database_is_away(OUTAGES[i % len(OUTAGES)]),
+    "two outages": lambda m, i, kind, flag: (m.database_is_away(130), m.database_is_away(130)),
+    "slow sweeper": lambda m, i, kind, flag: m.a_slow_sweeper_meets_a_woken_worker(i),
     "sweep": lambda m, i, kind, flag: m.sweep(flag),
     "page": lambda m, i, kind, flag: m.page_opens(i),
 }
@@ -117,9 +121,12 @@ PERSONS: dict[str, Any] = {
 }
 
 
+OFTEN = {"retry": 4, "rerun": 4, "cancel": 2, "claim": 2, "finish": 2, "go on": 2}
+
+
 def plan_of(*moves: dict[str, Any]) -> Any:
     """Some of these moves after each other."""
-    words = st.sampled_from([word for some in moves for word in some])
+    words = st.sampled_from([word for some in moves for word in some for _ in range(OFTEN.get(word, 1))])
     move = st.tuples(words, INDEX, st.sampled_from(KINDS_OF_END), st.booleans())
     return st.lists(move, min_size=1, max_size=8)
 
@@ -401,6 +408,19 @@ class Machine(RuleBasedStateMachine):
                 handler(*found)
             self.world.check(f"stale {handler.__name__}")
         self.world.stale = []
+
+    def a_slow_sweeper_meets_a_woken_worker(self, index: int) -> None:
+        """The row was overdue when it was found; its worker has renewed it since."""
+        found = self.holding(index)
+        if not found:
+            return
+        found[0].frozen = True
+        self.world.steady(LEASE + 1)
+        self.world.stale = []
+        self.a_second_sweeper_looks()
+        found[0].frozen = False
+        self.world.beat(found[0])
+        self.a_second_sweeper_acts()
 
     # --- persons ---
 
