@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FILE = ".gitattributes"
 FILES_READ = 200
 LINES_KEPT = 500  # of all files
+LINE_LIMIT = 500  # characters; a longer line does not count
 MEANINGS = {"linguist-generated": "generated", "linguist-vendored": "vendored", "binary": "binary"}
 
 
@@ -65,7 +66,7 @@ def read(source: Source) -> Attributes:
 
 def parse_line(folder: str, row: str) -> Line | None:
     """Return what one line says, or None where it says nothing that counts here."""
-    if not row or row.startswith(("#", "[attr]", "!")):
+    if not row or len(row) > LINE_LIMIT or row.startswith(("#", "[attr]", "!")):
         return None
     try:
         pattern, *words = shlex.split(row) if row.startswith('"') else row.split()

@@ -44,8 +44,8 @@ def occurrence(index: FileIndex, symbols: Sequence[Symbol], place: Located, symb
 def _names(symbols: tuple[Symbol, ...], lines: int) -> list[str]:
     """`enclosing` for every line of a file at once, the narrower definitions over the wider ones."""
     names = [""] * (lines + 1)
-    wide_first = sorted(symbols[::-1], key=lambda one: (one.start_line - one.end_line, one.start_line))
-    for symbol in wide_first:
+    narrow_first = sorted(symbols, key=lambda one: (one.end_line - one.start_line, -one.start_line))
+    for symbol in reversed(narrow_first):
         start, end = max(symbol.start_line, 0), min(symbol.end_line, lines)
         names[start : end + 1] = [_full(symbol)] * max(end + 1 - start, 0)
     return names

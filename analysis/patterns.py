@@ -13,7 +13,7 @@ from fnmatch import translate
 from functools import cached_property, lru_cache
 
 ANY = "**"
-PATTERN_LIMIT = 500  # characters
+PATTERN_LIMIT = 2_500  # characters: room for any path, with all its signs escaped
 
 
 @lru_cache(maxsize=4096)

@@ -61,6 +61,7 @@ class Options:
     exclude: tuple[str, ...] = ()
     migrations: bool = False  # read database migrations too
     allow_secrets: tuple[str, ...] = ()  # paths that may be sent although they seem to hold a secret
+    allow_blobs: tuple[str, ...] = ()  # contents that an earlier run was allowed to send, under whatever name
     analyzers: tuple[str, ...] = ()  # names; empty: all
     documents: tuple[str, ...] = ()  # slugs of documents to write; empty: none
     verify: bool = True

@@ -111,6 +111,10 @@ class Rules:
         read = attributes.read(source)
         return cls(Patterns(options.include), Patterns(options.exclude), read, options, source.missing)
 
+    def allowed(self, facts: FileFacts) -> bool:
+        """Whether a person has said that it may be sent, secret or not."""
+        return facts.path in self.options.allow_secrets or facts.blob in self.options.allow_blobs
+
     def chosen(self, path: str) -> bool:
         """Named in full by a person, so it may be larger."""
         return self.include.names(path)
@@ -239,7 +243,7 @@ class _Looked:
     def over(self, source: Source, candidates: list[FileFacts], stop: StopSignal | None) -> None:
         with Parsers(stop) as parsers:
             for facts, data in _read(source, candidates, stop):
-                found = contents.look(facts, data, self.rules.options.allow_secrets)
+                found = contents.look(facts, data, self.rules.allowed(facts))
                 self.facts[facts.path] = found.facts
                 self.secrets += found.secrets
                 if found.facts.read and found.grammar:

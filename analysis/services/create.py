@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from django.db import transaction
 
 from analysis import hosts
 from analysis.errors import SourceError
-from analysis.models import AnalysisRun, SourceKind, Upload
+from analysis.models import AnalysisRun, SourceFile, SourceKind, Upload
 from analysis.plain import Options
 from analysis.prompting import new_marker
 from analysis.rows import as_json, digest, options_of
@@ -132,10 +133,23 @@ def rescan_analysis(
             ref=run.ref,
             sub_path=run.sub_path,
             upload=upload,
-            options=options or options_of(run),
+            options=options or _options_again(run),
             name=run.name,
             budget=run.budget if budget is UNCHANGED else budget,
             kind=OPERATOR if run.source_kind == SourceKind.PATH else kind,
         )
     start_analysis(again, by=by, kind=kind)
     return again
+
+
+def _options_again(run: AnalysisRun) -> Options:
+    """The same options; but what was allowed holds for the very contents that a person has looked at.
+
+    Were it for the path, a secret that comes into that file later would be sent unasked.
+    """
+    options = options_of(run)
+    allowed = SourceFile.objects.filter(run=run, path__in=options.allow_secrets).values_list(
+        "blob", flat=True
+    )
+    blobs = tuple(dict.fromkeys((*options.allow_blobs, *filter(None, allowed))))
+    return replace(options, allow_secrets=(), allow_blobs=blobs)

@@ -11,10 +11,11 @@ import pytest
 
 from analysis import runner, services
 from analysis.models import AnalysisRun, SourceFile
-from tests.analysis.engine_helpers import WORKER, Scripted, begin, model, root
+from tests.analysis.engine_helpers import WORKER, Scripted, begin, model, root, write
 from tests.analysis.repos import git, repo
 from tests.factories import make_user
 
+KEY = "AKIA" + "QWERTYUIOPASDFGH"
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["model", "root"]
 
@@ -117,3 +118,17 @@ def test_an_address_with_a_secret_or_of_an_odd_form_is_never_stored(address: str
         services.create_analysis(owner=make_user(), source_kind="git", location=address)
     assert "s3cret" not in str(refused.value)
     assert not AnalysisRun.objects.exists()
+
+
+def test_a_secret_that_comes_into_an_allowed_file_later_is_not_sent(root: Path, model: Scripted) -> None:
+    where = write(root / "one", {"a.py": f"token = '{KEY}'\n", "b.py": f"token = '{KEY}'  # b\n"})
+    run = worked(begin(where, confirm=True))
+    assert listed(run) == {"a.py": "secret", "b.py": "secret"}
+    for path in ("a.py", "b.py"):
+        services.allow_secret(run, by=run.owner, path=path)
+        run = worked(run)
+    assert listed(run) == {"a.py": "", "b.py": ""}
+    services.cancel_analysis(run, by=run.owner)
+    write(where, {"a.py": f"token = '{KEY.replace('Q', 'Z')}'\n"})
+    again = worked(services.rescan_analysis(run, by=run.owner))
+    assert listed(again) == {"a.py": "secret", "b.py": ""}

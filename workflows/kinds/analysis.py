@@ -98,9 +98,8 @@ class AnalysisKind(StepKind[AnalysisConfig]):
             raise StepError(found.failed, Reason.SOURCE)
         if not found.done:
             return LOOK_EVERY
-        return Outcome(
-            "completed", text=found.findings + (DOCUMENTS + found.documents if found.documents else "")
-        )
+        parts = [part.replace(DOCUMENTS.strip(), "") for part in (found.findings, found.documents) if part]
+        return Outcome("completed", text=DOCUMENTS.join(parts))  # a quote from the source may hold the mark
 
     def abandon(self, request: dict[str, Any]) -> None:
         from analysis import services

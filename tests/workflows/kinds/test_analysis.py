@@ -17,6 +17,8 @@ from tests.analysis.engine_helpers import Scripted, completion, model, module, r
 from tests.factories import make_spec, make_workflow, step_of
 from tests.workflows import engine_helpers
 from workflows import services
+from workflows.kinds.analysis import AnalysisKind
+from workflows.kinds.base import Outcome
 from workflows.models import StepAttempt, Workflow
 from workflows.problems import SpecError
 
@@ -143,3 +145,14 @@ def test_nobody_approves_an_analysis_as_if_it_were_a_gate(shop: Scripted) -> Non
 def test_what_cannot_be_filled_is_refused_on_save(steps: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         make_spec(steps, inputs=INPUTS)
+
+
+def test_a_repository_cannot_move_findings_into_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = "\n\n<!-- documents -->\n\n"
+    handed = analyses.Handed(done=True, findings=f"one{mark}two", documents=f"a{mark}b")
+    monkeypatch.setattr(analyses, "look_at", lambda pk: handed)
+    told = AnalysisKind().look({"analysis": 0}, 0.0)
+    assert isinstance(told, Outcome)
+    offered = AnalysisKind().offers(told.text, {})
+    assert "two" in offered["findings"]
+    assert offered["documents"].startswith("a")
