@@ -5,15 +5,18 @@ RUN python -m venv /opt/venv && /opt/venv/bin/python -m pip install --no-cache-d
 
 FROM python:3.13-slim
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=nyxcore.settings
+# git reads the sources of analyses.
+RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin nyxcore
 WORKDIR /app
 COPY --from=packages /opt/venv /opt/venv
 COPY LICENSE manage.py ./
 COPY nyxcore nyxcore
 COPY workflows workflows
+COPY analysis analysis
 COPY templates templates
 COPY static static
-RUN python manage.py collectstatic --noinput --verbosity 0 && python -m compileall -q nyxcore workflows
+RUN python manage.py collectstatic --noinput --verbosity 0 && python -m compileall -q nyxcore workflows analysis
 USER nyxcore
 EXPOSE 8000
 # For the web server; compose.yaml turns it off for the worker. Any answer counts: the host may not be an allowed one.
