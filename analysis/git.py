@@ -84,20 +84,29 @@ class Git:
         with self.started(*arguments, stdin=stdin) as process:
             return _collect(process, budget, self._watch(budget))
 
+    def _popen(self, argv: list[str], given: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment(),
+                cwd=self.folder,  # also how the processes of a dead owner are found
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise SourceError(
+                "git was not found on the machine of the worker. Install it there (the package git), then resume.",
+                "no_git",
+            ) from None
+
     @contextlib.contextmanager
     def started(self, *arguments: str, stdin: bytes | IO[bytes] | int = b"") -> Iterator[Running]:
         """A running git; its whole process group ends with the block."""
         self.check_stop()
         given = stdin if isinstance(stdin, int) else subprocess.PIPE
-        popen = subprocess.Popen(
-            self._argv(arguments),
-            stdin=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environment(),
-            cwd=self.folder,  # also how the processes of a dead owner are found
-            start_new_session=True,
-        )
+        popen = self._popen(self._argv(arguments), given)
         running = Running(popen, arguments[0] if arguments else "")
         feeder = None
         if not isinstance(stdin, int):

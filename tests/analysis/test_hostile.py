@@ -519,6 +519,11 @@ def test_a_damaged_archive_is_told(archive: bytes) -> None:
     assert rejected(archive) in ("archive", "empty")
 
 
+def test_a_machine_without_git_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert rejected(zipped({"a": "1\n"})) == "no_git"
+
+
 def test_an_archive_in_an_archive_stays_packed(tmp_path: Path) -> None:
     with opened(zipped({"inner.zip": zipped({"a": "1\n" * 100}), "a.py": "1\n"})) as source:
         assert listed(source) == ["a.py", "inner.zip"]
