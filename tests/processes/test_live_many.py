@@ -248,4 +248,3 @@ def test_slow_reader_harms_nobody_and_is_told(web, crowd):
     tell("workflow-3", 300, 1)
     eventually(lambda: all(300 in reader.came for reader in crowd.readers), 60, "for the last event")
     assert all(reader.is_complete for reader in crowd.readers)
-    assert all(300 not in reader.came[:100] for reader in slow)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connection
 
-from nyxcore import events, pulse, sweep
+from nyxcore import attempts, events, pulse, sweep
 from nyxcore.calls import CALLS, Call
 from nyxcore.llm.base import Completion, LLMError, Stopped, Usage
 from nyxcore.models import SweepState
@@ -213,7 +213,9 @@ class World:
         except LLMError as error:
             self.end(worker, held, Result(S.FAILED, error.reason, error.message))
             return
-        if KINDS[held.job.kind].paid and not runner._store_request(held.job, held.request, worker.name):
+        if KINDS[held.job.kind].paid and not attempts.store_request(
+            StepAttempt, held.job.attempt, worker.name, held.request
+        ):
             del worker.held[held.job.attempt]
 
     def stopped(self, worker: Worker, held: Held) -> None:

@@ -16,7 +16,8 @@ NAME = "machine.example:4711:0a1b2c3d"
 
 
 @pytest.fixture(autouse=True)
-def _staff():
+def _staff(settings):
+    settings.NYXCORE_LEASE = 60.0  # a worker that is a row only counts as living for half of it
     user = make_user()
     user.is_staff = True
     user.save(update_fields=["is_staff"])
