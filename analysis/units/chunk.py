@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from django.db import connection
 
@@ -22,7 +23,7 @@ from analysis.models import (
     UnitKind,
 )
 from analysis.overview import rounded_hash
-from analysis.plain import Ask, Chunk, FileFacts, RawFinding
+from analysis.plain import Ask, Chunk, FileFacts, Place, RawFinding
 from analysis.plan import Spec
 from analysis.rows import TITLE, chunk_of, digest, finding_row, overview_of, read_files
 from analysis.units.base import Digest, Work
@@ -100,9 +101,17 @@ def check(
             rejected.append(_rejection(run, unit, raw, place.rejected))
             continue
         facts, text = files[raw.path]
+        raw = replace(raw, evidence=tuple(_located(raw.evidence, index_of)))
         one = checked(raw, unit.analyzer, place, index_of(raw.path), facts.symbols)
         found.append(finding_row(run, unit.pk, one, facts, text))
     return found, rejected
+
+
+def _located(evidence: Iterable[Place], index_of: Callable[[str], FileIndex | None]) -> Iterator[Place]:
+    """The pieces of evidence that stand in a file, by the line where they do; what was made up is left out."""
+    for place in evidence:
+        if found := locate.find(place, index_of):
+            yield replace(place, start_line=found.start_line)
 
 
 def indexes(texts: Mapping[str, str]) -> Callable[[str], FileIndex | None]:

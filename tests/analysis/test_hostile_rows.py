@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import secrets
 import zipfile
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from analysis import runner, services
-from analysis.models import AnalysisRun, SourceFile
-from tests.analysis.engine_helpers import WORKER, Scripted, begin, model, root, write
+from analysis.models import AnalysisRun, Finding, SourceFile
+from nyxcore.llm.base import Request
+from tests.analysis.engine_helpers import WORKER, Scripted, begin, finding, model, root, write
 from tests.analysis.repos import git, repo
 from tests.factories import make_user
 
@@ -132,3 +134,21 @@ def test_a_secret_that_comes_into_an_allowed_file_later_is_not_sent(root: Path, 
     write(where, {"a.py": f"token = '{KEY.replace('Q', 'Z')}'\n"})
     again = worked(services.rescan_analysis(run, by=run.owner))
     assert listed(again) == {"a.py": "secret", "b.py": ""}
+
+
+def test_evidence_that_stands_nowhere_is_not_kept(root: Path, model: Scripted) -> None:
+    line = "total = value[len(value)]  # BUG"
+    invented = {"path": "//evil.example/x", "excerpt": "rm -rf", "start_line": 7}
+    real = {"path": "b.py", "excerpt": "def other(value):", "start_line": 40}
+    claim = finding("correctness/off-by-one", "a.py", 1, line, evidence=[invented, real])
+    model.replies["chunk"] = lambda request: json.dumps(
+        {"findings": [claim | {"rule_id": _first_rule(request)}]}
+    )
+    where = write(root / "one", {"a.py": line + "\n", "b.py": "\n\ndef other(value):\n    return value\n"})
+    run = worked(begin(where))
+    assert Finding.objects.get(run=run, analyzer="correctness").evidence == [["b.py", "def other(value):", 3]]
+
+
+def _first_rule(request: Request) -> str:
+    assert request.schema is not None
+    return str(request.schema["properties"]["findings"]["items"]["properties"]["rule_id"]["enum"][0])
