@@ -7,11 +7,9 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from analysis import operated
-from analysis.explain import explain
+from analysis import explain, operated
 from analysis.models import (
     AnalysisRun,
     Document,
@@ -25,9 +23,9 @@ from analysis.models import (
 )
 from nyxcore.admin import (
     AgeFilter,
+    Explained,
     ReadOnlyAdmin,
     ReasonFilter,
-    StatefulAdmin,
     StatusFilter,
     row_link,
 )
@@ -40,7 +38,8 @@ audited([AnalysisRun, Unit, UnitAttempt, TrackedFinding])
 
 
 @admin.register(AnalysisRun)
-class AnalysisRunAdmin(StatefulAdmin, OperatedAdmin):
+class AnalysisRunAdmin(Explained, OperatedAdmin):
+    explain = staticmethod(explain.explain)
     source = operated.RUNS
     list_display = (
         "id",
@@ -56,7 +55,6 @@ class AnalysisRunAdmin(StatefulAdmin, OperatedAdmin):
     list_filter = (StatusFilter, ReasonFilter, AgeFilter, "source_kind")
     list_select_related = ("owner",)
     search_fields = ("name", "location", "owner__username", "commit", "id__exact")
-    readonly_fields = ("explanation",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request).select_related("owner", "held_by", "previous", "upload")
@@ -65,20 +63,21 @@ class AnalysisRunAdmin(StatefulAdmin, OperatedAdmin):
     def view_on_site(self, obj: AnalysisRun) -> str:
         return obj.get_absolute_url()
 
-    @admin.display(description="why it is where it is")
-    def explanation(self, run: AnalysisRun) -> SafeString:
-        return format_html_join("", "<p>{}</p>", ((line,) for line in explain(run)))
-
 
 @admin.register(Unit)
-class UnitAdmin(StatefulAdmin):
+class UnitAdmin(Explained):
+    explain = staticmethod(explain.explain_unit)
     list_display = ("id", "of_run", "kind", "analyzer", "title", "status_word", "reason", "reused")
     list_display_links = ("id", "title")
     list_filter = (StatusFilter, ReasonFilter, AgeFilter, "kind", "analyzer", "reused")
     search_fields = ("title", "run__name", "id__exact")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).select_related("run", "parent", "reused_from")
+        rows = (
+            super()
+            .get_queryset(request)
+            .select_related("run__owner", "run__held_by", "parent", "reused_from")
+        )
         return rows.defer("result", *(f"run__{name}" for name in LARGE))
 
     @admin.display(description="analysis", ordering="run")
@@ -87,7 +86,8 @@ class UnitAdmin(StatefulAdmin):
 
 
 @admin.register(UnitAttempt)
-class UnitAttemptAdmin(StatefulAdmin):
+class UnitAttemptAdmin(Explained):
+    explain = staticmethod(explain.explain_attempt)
     list_display = (
         "id",
         "of_unit",
@@ -103,8 +103,12 @@ class UnitAttemptAdmin(StatefulAdmin):
     search_fields = ("worker", "request_id", "id__exact")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).select_related("unit", "caused_by")
-        return rows.defer("unit__result", "unit__chunk")
+        rows = (
+            super()
+            .get_queryset(request)
+            .select_related("unit__run__owner", "unit__run__held_by", "caused_by")
+        )
+        return rows.defer("unit__result", "unit__chunk", *(f"unit__run__{name}" for name in LARGE))
 
     @admin.display(description="unit", ordering="unit")
     def of_unit(self, attempt: UnitAttempt) -> SafeString | str:

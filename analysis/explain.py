@@ -1,42 +1,62 @@
-"""Why an analysis is where it is, and what would move it: sentences for a person, each backed by a row."""
+"""Why a row of an analysis is where it is, and what would move it: sentences for a person, each backed by a row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from analysis import engine
-from analysis.decide import ORDER, Line
-from analysis.models import AnalysisRun, UnitAttempt, UnitKind
+from analysis import engine, sentences
+from analysis.exports import gap_said
+from analysis.models import AnalysisRun, Unit, UnitAttempt
+from analysis.querysets import AttemptQuerySet
 from analysis.rows import estimate_of
 from nyxcore import telling
-from nyxcore.models import AuditEntry
-from nyxcore.states import NEXT_ACTION, Reason, Status
+from nyxcore.states import Status
+from nyxcore.telling import Moment
 
 S = Status
-SHOWN = 20  # open attempts and gaps told one by one
+SHOWN = 20  # units that failed, those at work, and gaps: each told one by one
 
 
 def explain(run: AnalysisRun) -> list[str]:
     """The story of one analysis, from the run down to its open attempts."""
-    lines = [_headline(run), *_source(run)]
-    lines += [_kind(kind, counts) for kind, counts in _kinds(engine.load(run.pk))]
-    workers = telling.workers()
-    lines += _attempts(run, workers)
-    lines += [
-        f"Gap: {gap['title'] or gap['kind']} ({gap['analyzer']}): {gap['said']}" for gap in run.gaps[:SHOWN]
+    moment, lines = telling.moment(), engine.load(run.pk)
+    queued = any(line.queued for line in lines)
+    return [
+        sentences.run(run, moment),
+        *_source(run),
+        *sentences.kinds(lines),
+        *_units(run, moment),
+        *(f"Gap: {gap_said(gap)}" for gap in run.gaps[:SHOWN]),
+        sentences.run_moves(run, moment, queued=queued),
+        *telling.acts(Q(model="analysisrun", row=run.pk)),
     ]
-    lines += _what_moves_it(run, workers)
-    last = AuditEntry.objects.filter(model="analysisrun", row=run.pk).order_by("-pk").first()
-    if last:
-        lines.append(telling.last_act(last))
-    return lines
 
 
-def _headline(run: AnalysisRun) -> str:
-    why = f": {telling.cause(run.reason)}" if run.reason else "."
-    held = f" {run.held_by} paused it." if run.held_by else ""
-    since = telling.clock(run.status_changed_at)
-    return f"Analysis {run.pk} “{run.name}” is {telling.word(run.status)} since {since}{why}{held}"
+def explain_unit(unit: Unit) -> list[str]:
+    """One unit, its newest attempt and its analysis."""
+    moment, run = telling.moment(), unit.run
+    lines = engine.load(run.pk) if unit.status == S.PENDING else []
+    attempts = _lean(UnitAttempt.objects.filter(unit=unit)).order_by("-number")
+    newest = attempts.first()
+    about = Q(model="unit", row=unit.pk) | Q(model="unitattempt", row__in=attempts.order_by().values("pk"))
+    return [
+        sentences.unit(unit, newest, lines, moment),
+        sentences.unit_moves(unit, newest, lines, run, moment),
+        sentences.run(run, moment),
+        *telling.acts(about),
+    ]
+
+
+def explain_attempt(attempt: UnitAttempt) -> list[str]:
+    """One attempt, where its unit stands, and its analysis."""
+    moment, unit = telling.moment(), attempt.unit
+    stands = f"Unit {unit.pk} “{unit}”, which is {telling.word(unit.status)}"
+    return [
+        f"{stands}: {telling.tried(attempt, moment)}",
+        sentences.moves(attempt, unit.run, moment),
+        sentences.run(unit.run, moment),
+        *telling.acts(Q(model="unitattempt", row=attempt.pk)),
+    ]
 
 
 def _source(run: AnalysisRun) -> list[str]:
@@ -54,40 +74,16 @@ def _source(run: AnalysisRun) -> list[str]:
     return told
 
 
-def _kinds(lines: Iterable[Line]) -> list[tuple[str, dict[str, int]]]:
-    """For each kind how many of its units are where."""
-    found: dict[str, dict[str, int]] = {}
-    for line in lines:
-        counts = found.setdefault(
-            line.kind, dict.fromkeys(("pending", "queued", "running", "failed", "idle"), 0)
-        )
-        for name in counts:
-            counts[name] += getattr(line, name)
-    return [(kind, found[kind]) for kind in ORDER if kind in found]
+def _units(run: AnalysisRun, moment: Moment) -> list[str]:
+    """The newest attempt of each unit that failed, then what is at work or queued."""
+    attempts = _lean(UnitAttempt.objects.filter(unit__run=run)).select_related("unit")
+    later = UnitAttempt.objects.filter(unit=OuterRef("unit"), number__gt=OuterRef("number"))
+    failed = attempts.filter(~Exists(later), unit__status=S.FAILED).order_by("unit__position", "unit")
+    working = _lean(attempts.open()).order_by("-status", "pk")
+    told = [*failed[:SHOWN], *working[:SHOWN]]
+    return [sentences.unit(attempt.unit, attempt, (), moment) for attempt in told]
 
 
-def _kind(kind: str, counts: dict[str, int]) -> str:
-    told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
-    return f"{UnitKind(kind).label}: {told or 'all done'}."
-
-
-def _attempts(run: AnalysisRun, workers: str) -> list[str]:
-    open_ = telling.with_times(UnitAttempt.objects.filter(unit__run=run).open().select_related("unit"))
-    ended = telling.with_times(UnitAttempt.objects.filter(unit__run=run, unit__status=S.FAILED))
-    last = ended.select_related("unit").order_by("unit_id", "-number").distinct("unit_id")
-    return [
-        f"“{attempt.unit}” ({attempt.unit.kind}){telling.attempt(attempt, workers)}"
-        for attempt in [*last[:SHOWN], *open_.order_by("-status", "pk")[:SHOWN]]
-    ]
-
-
-def _what_moves_it(run: AnalysisRun, workers: str) -> list[str]:
-    if run.status == S.PENDING:
-        return ["It was never started. Start it."]
-    if run.status == S.COMPLETED and run.reason != Reason.GAPS:
-        return ["It is done; analyse the source again when it has changed."]
-    if run.status in (S.SCANNING, S.ANALYZING, S.GENERATING):
-        if workers.startswith("no "):
-            return [f"What would move it: a worker. {workers[0].upper()}{workers[1:]}"]
-        return ["It goes on by itself."]
-    return [f"What would move it: {NEXT_ACTION.get(run.reason, '') or 'resume it.'}"]
+def _lean(attempts: AttemptQuerySet[UnitAttempt] | QuerySet[UnitAttempt]) -> AttemptQuerySet[UnitAttempt]:
+    """Without what an attempt was asked and answered."""
+    return attempts.defer("output", "request")  # type: ignore[return-value]

@@ -9,10 +9,9 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from analysis import engine, runner
+from analysis import engine, explain, runner
 from analysis.decide import STOPS
 from analysis.engine import LIVE, OPEN
-from analysis.explain import explain
 from analysis.models import AnalysisRun, SourceFile, Unit, UnitAttempt, Upload
 from analysis.scratch import remove_leftovers
 from analysis.units.base import Digest
@@ -186,8 +185,19 @@ def _wanted() -> QuerySet[Any]:
 
 
 def explain_run(pk: int) -> list[str] | None:
-    run = AnalysisRun.objects.filter(pk=pk).first()
-    return explain(run) if run else None
+    run = AnalysisRun.objects.select_related("owner", "held_by").filter(pk=pk).first()
+    return explain.explain(run) if run else None
+
+
+def explain_unit(pk: int) -> list[str] | None:
+    unit = Unit.objects.select_related("run__owner", "run__held_by").filter(pk=pk).first()
+    return explain.explain_unit(unit) if unit else None
+
+
+def explain_attempt(pk: int) -> list[str] | None:
+    rows = UnitAttempt.objects.select_related("unit__run__owner", "unit__run__held_by")
+    attempt = rows.filter(pk=pk).first()
+    return explain.explain_attempt(attempt) if attempt else None
 
 
 SWEPT = sweep.Target(
@@ -203,6 +213,7 @@ SWEPT = sweep.Target(
     repair=repair,
     work=runner.work,
     explain=explain_run,
+    explain_more={"unit": explain_unit, "unit-attempt": explain_attempt},
     hand_over=runner.hand_over,
 )
 

@@ -21,6 +21,7 @@ urlpatterns = [
     path("bulk/<slug:verb>/", bulk_views.bulk_confirm, name="bulk"),
     path("new/", new_views.analysis_new, name="new"),
     path("<int:pk>/", views.analysis_detail, name="detail"),
+    path("<int:pk>/why/", views.analysis_why, name="why"),
     path("<int:pk>/state/", views.analysis_state, name="state"),
     *(path(f"<int:pk>/{verb}/", actions.analysis_verb, {"verb": verb}, name=verb) for verb in actions.VERBS),
     path("<int:pk>/confirm/", coverage_views.confirm, name="confirm"),

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET
 from django.views.decorators.vary import vary_on_headers
 
 from analysis import coverage, document_pages, findings, pages, settings_page, summary, unit_lines
+from analysis.explain import explain
 from analysis.models import AnalysisRun
 from nyxcore import health, llm
 from nyxcore.access import signed_in
@@ -109,6 +110,15 @@ def live_context(request: HttpRequest, run: AnalysisRun, asked_at: float) -> dic
         "token": make_token(int(user), [run.channel], issued_at=asked_at),
         "token_url": f"{reverse('events-token')}?{urlencode({'channel': run.channel})}",
     }
+
+
+@signed_in
+@require_GET
+@never_cache
+def analysis_why(request: HttpRequest, pk: int) -> HttpResponse:
+    """What `manage.py explain` says: why the run is where it is, and what would move it."""
+    run = get_run(request, pk)
+    return render(request, "why.html", {"row": run, "sentences": explain(run), "section": "analyses"})
 
 
 @signed_in

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from nyxcore.dbtime import ago
@@ -77,6 +77,21 @@ class StatefulAdmin(ReadOnlyAdmin):
     @admin.display(description="status", ordering="urgency")
     def status_word(self, row: StatefulModel) -> str:
         return str(Status(row.status).label)
+
+
+class Explained(StatefulAdmin):
+    """The page of a row begins with what `manage.py explain` says of it."""
+
+    readonly_fields: ClassVar[tuple[str, ...]] = ("explanation",)
+    explain: ClassVar[Any]  # from a row to its sentences
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
+        return [*self.readonly_fields, *fields]
+
+    @admin.display(description="why it is where it is")
+    def explanation(self, row: Any) -> SafeString:
+        return format_html_join("", "<p>{}</p>", ((line,) for line in self.explain(row)))
 
 
 # --- filters ---

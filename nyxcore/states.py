@@ -77,7 +77,7 @@ class Reason(TextChoices):
 
 
 NEXT_ACTION: dict[str, str] = {
-    Reason.LOST: "Retry the step. If it happens again, look at the memory of the worker's machine.",
+    Reason.LOST: "Retry. If it happens again, look at the memory of the worker's machine.",
     Reason.STUCK: "Check that a worker runs, then resume.",
     Reason.CUT_MAX_TOKENS: "Retry with more room, continue the answer, or accept it as it is.",
     Reason.CUT_CONTEXT: "Shorten the input or choose a model with a larger context window; more room does not help.",
@@ -85,8 +85,8 @@ NEXT_ACTION: dict[str, str] = {
     Reason.REFUSED: "Change the prompt or choose another model.",
     Reason.RATE_LIMITED: "Wait, then retry; or lower NYXCORE_PROVIDER_PARALLEL.",
     Reason.OVERLOADED: "Wait some minutes, then retry.",
-    Reason.TRANSPORT: "Retry the step; if it goes on, check the network between the worker and the provider.",
-    Reason.DEADLINE: "Retry, or give the step a longer deadline.",
+    Reason.TRANSPORT: "Retry; if it goes on, check the network between the worker and the provider.",
+    Reason.DEADLINE: "Retry, or give it a longer deadline.",
     Reason.AUTH: "Check the provider's key in the environment of the worker, then retry.",
     Reason.BILLING: "Settle the account with the provider, then resume.",
     Reason.BAD_REQUEST: "Read the provider's words below, change prompt or model, then retry.",

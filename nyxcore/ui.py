@@ -113,6 +113,18 @@ def cause(reason: str) -> str:
     return str(Reason(reason).label) if reason in Reason.values else reason
 
 
+# Of rows that go on, or wait for a decision.
+AT_WORK = ("", Reason.HANDOVER, Reason.WAITING, Reason.ANALYSIS, Reason.CONFIRM, Reason.SPLIT)
+
+STOPPED = (
+    Reason.BUDGET,
+    Reason.BILLING,
+    Reason.AUTH,
+    Reason.WAITING,
+    Reason.USER,
+)  # what a pause says of itself
+
+
 def helps(status: str, reason: str) -> str:
     """What somebody can do about a row that stands still, in one sentence that fits its status."""
     cut = reason.startswith("cut_off:")
@@ -120,10 +132,10 @@ def helps(status: str, reason: str) -> str:
         return NEXT_ACTION[Reason.USER]
     if status == Status.CUT_OFF and not cut:
         return NEXT_ACTION[Reason.CUT_MAX_TOKENS]
-    if status == Status.PAUSED and not (cut or reason in (Reason.BUDGET, Reason.WAITING, Reason.USER)):
+    if status == Status.PAUSED and not (cut or reason in STOPPED):
         return "Open it and resume."
-    if status == Status.FAILED and reason in (Reason.HANDOVER, Reason.WAITING, ""):
-        return "Retry the step, or resume the run."  # what would help while it was still at work does not now
+    if status == Status.FAILED and reason in AT_WORK:
+        return "Retry, or resume the run."  # what would help while it was still at work does not now
     return NEXT_ACTION.get(reason, "")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 
 from nyxcore.admin import (
     AgeFilter,
+    Explained,
     ReadOnlyAdmin,
     ReasonFilter,
-    StatefulAdmin,
     StatusFilter,
     row_link,
 )
@@ -52,21 +52,6 @@ class WorkerFilter(admin.SimpleListFilter):
             return queryset.filter(held, status=Status.RUNNING)
         running = StepAttempt.objects.filter(held, status=Status.RUNNING, **{self.path: OuterRef("pk")})
         return queryset.filter(Exists(running))
-
-
-class Explained(StatefulAdmin):
-    """The page of a row begins with what `manage.py explain` says of it."""
-
-    readonly_fields: ClassVar[tuple[str, ...]] = ("explanation",)
-    explain: ClassVar[Any]  # from a row to its sentences
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        fields = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
-        return [*self.readonly_fields, *fields]
-
-    @admin.display(description="why it is where it is")
-    def explanation(self, row: Any) -> SafeString:
-        return format_html_join("", "<p>{}</p>", ((line,) for line in self.explain(row)))
 
 
 class Operated(Explained, OperatedAdmin):

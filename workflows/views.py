@@ -67,8 +67,8 @@ def get_step(request: HttpRequest, pk: int, step_pk: int) -> Step:
 def workflow_why(request: HttpRequest, pk: int) -> HttpResponse:
     """What `manage.py explain` says: why the run is where it is, and what would move it."""
     workflow = get_workflow(request, pk)
-    context = {"workflow": workflow, "sentences": explain(workflow), "section": "workflows"}
-    return render(request, "workflows/why.html", context)
+    context = {"row": workflow, "sentences": explain(workflow), "section": "workflows"}
+    return render(request, "why.html", context)
 
 
 def load_run(workflow: Workflow) -> pages.Run:

@@ -84,7 +84,7 @@ def set_up(system: Any, *, quiet: bool) -> Any:
     os.environ.update(
         DJANGO_SETTINGS_MODULE="tests.settings", DATABASE_URL=system.database.url, REDIS_URL=system.bus.url,
         SECRET_KEY="for-the-laboratory-only", NYXCORE_LLM="anthropic", ANTHROPIC_API_KEY=KEY,
-        LOG_LEVEL="ERROR", PGAPPNAME="laboratory",
+        LOG_LEVEL="ERROR", PGAPPNAME="laboratory", NYXCORE_ANALYSIS_ROOT=str(system.sources),
     )  # fmt: skip
     import django
 
@@ -135,6 +135,9 @@ def tell() -> int:
         print(f"{cell.title} -> {cell.expected}")
     for moment, fault in matrix.pairs():
         print(f"{moment.name} x {fault.name} -> {matrix.expected(fault, moment.name)}")
+    for fault, moments in matrix.analysis_rounds():
+        for moment in moments:
+            print(f"analysis: {moment.name} x {fault.name} -> {matrix.expected(fault, moment.name)}")
     for (moment_name, fault_name), reason in matrix.LEFT_OUT.items():
         print(f"left out: {moment_name} x {fault_name}: {reason}")
     return 0

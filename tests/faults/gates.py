@@ -32,11 +32,14 @@ WHERE = {
 FUNCTIONS = """
 CREATE TABLE lab_unclaimable (run bigint PRIMARY KEY);
 CREATE TABLE lab_ended (id bigint PRIMARY KEY, facts text);
+CREATE TABLE lab_unit_ended (id bigint PRIMARY KEY, facts text);
 CREATE FUNCTION lab_gate() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE run bigint;
 BEGIN
     IF TG_TABLE_NAME = 'workflows_workflow' THEN
         run := NEW.id;
+    ELSIF TG_TABLE_NAME = 'analysis_unitattempt' THEN
+        SELECT run_id INTO run FROM analysis_unit WHERE id = NEW.unit_id;
     ELSE
         SELECT workflow_id INTO run FROM workflows_step WHERE id = NEW.step_id;
     END IF;
@@ -66,6 +69,11 @@ def install(conn: psycopg.Connection[Any]) -> None:
         conn.execute(
             f"""CREATE TRIGGER lab_{gate.name.lower()} BEFORE {when} ON workflows_stepattempt
                 FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION lab_gate({int(gate)})"""
+        )
+        # Of an analysis only its chunks are held, which bear the marks.
+        conn.execute(
+            f"""CREATE TRIGGER lab_{gate.name.lower()} BEFORE {when} ON analysis_unitattempt
+                FOR EACH ROW WHEN (NEW.kind = 'chunk' AND {condition}) EXECUTE FUNCTION lab_gate({int(gate)})"""
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connection
 
+from tests.faults import invariants_analysis as analyses
 from tests.faults.model import LabModel, mark_of
 
 OPEN = "('pending', 'running', 'waiting')"
@@ -51,7 +52,7 @@ ALWAYS: dict[str, str] = {
     "8 keys and positions are unique": """SELECT workflow_id FROM workflows_step GROUP BY workflow_id
         HAVING count(DISTINCT key) <> count(*) OR count(DISTINCT position) <> count(*)""",
     "no constraint is off": """SELECT 1 FROM pg_constraint WHERE NOT convalidated
-        AND conrelid::regclass::text LIKE ANY (ARRAY['workflows%', 'nyxcore%'])
+        AND conrelid::regclass::text LIKE ANY (ARRAY['workflows%', 'analysis%', 'nyxcore%'])
         UNION ALL SELECT 1 FROM pg_trigger WHERE tgenabled <> 'O'
         UNION ALL SELECT 1 FROM pg_index WHERE NOT indisvalid""",
     "a step is running exactly while an attempt of it is open": """SELECT s.id FROM workflows_step s
@@ -96,21 +97,29 @@ REMEMBER = f"""INSERT INTO lab_ended SELECT id, concat_ws('|', status, reason, s
     FROM workflows_stepattempt WHERE status IN {ENDED} ON CONFLICT DO NOTHING"""
 
 
+ALL = (
+    ALWAYS
+    | AT_REST
+    | {f"analyses: {name}": query for name, query in (analyses.ALWAYS | analyses.AT_REST).items()}
+)
+
+
 def count() -> int:
     """How many there are."""
-    return len(ALWAYS) + len(AT_REST) + 2
+    return len(ALL) + 2
 
 
 def violations(model: LabModel, accepted: Iterable[int]) -> list[str]:
     """Every invariant that does not hold over all rows, with the rows."""
     found = []
     with connection.cursor() as cursor:
-        for name, query in (ALWAYS | AT_REST).items():
+        for name, query in ALL.items():
             cursor.execute(query)
             rows = [row[0] for row in cursor.fetchall()]
             if rows:
                 found.append(f"{name}: {len(rows)} rows, {rows[:5]}")
         cursor.execute(REMEMBER)
+        cursor.execute(analyses.REMEMBER)
         found += _starts(cursor, accepted) + _calls(cursor, model)
     return found
 
@@ -138,7 +147,10 @@ def _calls(cursor: Any, model: LabModel) -> list[str]:
                    array_agg(a.request_id) FILTER (WHERE a.stop_reason IN ('end_turn', 'stop_sequence'))
               FROM workflows_stepattempt a WHERE a.request <> '{}' GROUP BY 1"""
     )
-    asked = {mark: (attempts, answers or []) for mark, attempts, answers in cursor.fetchall() if mark}
+    rows = cursor.fetchall()
+    cursor.execute(analyses.ASKED)
+    rows += cursor.fetchall()
+    asked = {mark: (attempts, answers or []) for mark, attempts, answers in rows if mark}
     made: dict[str, list[Any]] = {}
     for call in list(model.calls):
         made.setdefault(mark_of(call.body), []).append(call)

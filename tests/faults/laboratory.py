@@ -12,12 +12,13 @@ import psycopg
 from django.core.management import call_command
 from django.db import connection
 
+from analysis.models import AnalysisRun
 from tests.faults import cells, gates, invariants, matrix
 from tests.faults.bench import NotHere
 from tests.faults.cells import Cell
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.moments import MOMENTS, Moment
-from tests.faults.stage import Outcome, Stage
+from tests.faults.stage import Outcome, Stage, named
 from tests.faults.subject import ACCEPTED
 from tests.faults.system import LEASE, System
 from tests.processes.servers import eventually
@@ -36,10 +37,11 @@ class Report:
 
     def summary(self) -> str:
         ran = [outcome for outcome in self.outcomes if not outcome.not_run]
+        rows = Workflow.objects.count() + AnalysisRun.objects.count()
         return (
             f"{len(self.outcomes)} cells: {len(ran)} run ({len(ran) - len(self.violated)} held, "
             f"{len(self.violated)} violated), {len(self.outcomes) - len(ran)} not run; {self.rounds} rounds, "
-            f"{sum(outcome.runs for outcome in ran)} runs under test, {Workflow.objects.count()} rows of runs in all, "
+            f"{sum(outcome.runs for outcome in ran)} runs under test, {rows} rows of runs in all, "
             f"{self.checks} invariant checks over all rows"
         )
 
@@ -90,6 +92,11 @@ class Laboratory:
             wanted = [m for m in moments if whole or f"{m.name} x {fault.name}" in only]
             if wanted:
                 self.round(fault, wanted, seed="/".join(names))
+        for fault, moments in matrix.analysis_rounds():
+            whole = not only or named(fault.name, "analysis") in only
+            wanted = [m for m in moments if whole or named(f"{m.name} x {fault.name}", "analysis") in only]
+            if wanted:
+                self.round(fault, wanted, subject="analysis")
 
     def hammer(self, seed: int, n: int) -> None:
         for choice in choices(seed, n):
@@ -121,19 +128,20 @@ class Laboratory:
         )[0]
 
     def round(
-        self, fault: Fault, moments: Sequence[type[Moment]], *, seed: str = "0", strict: bool = True
-    ) -> list[Outcome]:
+        self, fault: Fault, moments: Sequence[type[Moment]], *, seed: str = "0", strict: bool = True,
+        subject: str = "workflow",
+    ) -> list[Outcome]:  # fmt: skip
         if fault.name == "disk full" and self.system.no_disk:
             cells = [f"{moment.name} x {fault.name}" for moment in moments]
             return self._record([Outcome(cell, not_run=self.system.no_disk) for cell in cells], "not run")
         try:
             self.system.restore()
             self._seasoned()
-            outcomes = Stage(self.system, fault, moments, seed=seed, strict=strict).play()
+            outcomes = Stage(self.system, fault, moments, seed=seed, strict=strict, subject=subject).play()
             self.system.restore()
         except Exception as error:  # noqa: BLE001 - one round must not end the others; it is reported as violated
             words = (f"{type(error).__name__}: {error}",)
-            outcomes = [Outcome(f"{moment.name} x {fault.name}", words) for moment in moments]
+            outcomes = [Outcome(named(f"{moment.name} x {fault.name}", subject), words) for moment in moments]
         return self._record(outcomes, "")
 
     def _seasoned(self) -> None:

@@ -100,6 +100,20 @@ def rounds() -> Iterator[tuple[Fault, list[type[Moment]]]]:
             yield from ((fault, [moment]) for other, fault in found if other is moment)
 
 
+# With an analysis under test: its chunks are calls as any others, so only what an app does by code of its own.
+ANALYSIS_MOMENTS = (MidStream, Cancelling, Answered, Stored)
+ANALYSIS_FAULTS = (
+    "process killed", "process told to end, out of time", "process frozen past its lease", "machine off and on",
+    "Valkey killed", "PostgreSQL restarted", "two sweeps at once",
+)  # fmt: skip
+
+
+def analysis_rounds() -> Iterator[tuple[Fault, list[type[Moment]]]]:
+    """The rounds that are played with analyses, too."""
+    for name in ANALYSIS_FAULTS:
+        yield FAULTS[name], [one for one in ANALYSIS_MOMENTS if (one.name, name) not in LEFT_OUT]
+
+
 # --- expected ends --------------------------------------------------------------------------------
 
 # How the first step's attempts follow one another, by the kind of the fault. What is not named costs nothing.

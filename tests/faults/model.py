@@ -40,7 +40,8 @@ class LabModel(Model):
 
     def script(self, body: dict[str, Any]) -> Sequence[Any]:
         waiting = self.plans[mark_of(body)]
-        return waiting.popleft() if waiting else answer("A whole answer.")
+        script = waiting.popleft() if waiting else answer("A whole answer.")
+        return spoken(script, said_of(body))
 
     def of(self, mark: str) -> list[Call]:
         """The calls for one step, oldest first."""
@@ -59,7 +60,36 @@ class LabModel(Model):
                 call.release()
 
 
+# What a call of an analysis has to be answered with, by the first words of its system prompt.
+OVERVIEW, CHUNK = "You describe a repository", "You review source code"
+SAID = {
+    OVERVIEW: '{"summary": "A shop.", "stack": ["Python"], "layout": "", "conventions": ""}',
+    CHUNK: '{"findings": []}',
+}
+
+
+def said_of(body: dict[str, Any]) -> str:
+    """The answer in its form; "" for a call of a workflow, which may be answered with anything."""
+    return next((said for words, said in SAID.items() if _system(body).startswith(words)), "")
+
+
+def spoken(script: Sequence[Any], said: str) -> Sequence[Any]:
+    """A script with `said` in place of its words."""
+    if not said:
+        return script
+    if script is MIDDLE:
+        return [start(), block(), text(said[:9]), HOLD, *rest(said[9:])]
+    return [HOLD, *answer(said)] if script is BEFORE else answer(said)
+
+
+def _system(body: dict[str, Any]) -> str:
+    system = body.get("system", "")
+    return system if isinstance(system, str) else " ".join(part.get("text", "") for part in system)
+
+
 def mark_of(body: dict[str, Any]) -> str:
+    if _system(body).startswith(OVERVIEW):
+        return "overview"
     content = body["messages"][-1]["content"]
     words = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
     found = MARK.search(words)

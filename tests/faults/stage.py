@@ -32,6 +32,11 @@ class Outcome:
         return "not run" if self.not_run else "VIOLATED" if self.problems else "held"
 
 
+def named(cell: str, subject: str) -> str:
+    """The name of a cell; workflows are not said."""
+    return cell if subject == "workflow" else f"{subject}: {cell}"
+
+
 class Stage:
     """`strict`: the ends are those of the table, not merely among those that are possible."""
 
@@ -71,7 +76,7 @@ class Stage:
         self.open_gates()
         self.system.restore()
         for moment in self.moments:
-            if moment.run.status() in ("running", "paused"):
+            if moment.run.status() not in ("pending", "completed", "failed", "cancelled"):
                 moment.run.cancel()
 
     def _play(self) -> None:
@@ -112,7 +117,7 @@ class Stage:
         )  # fmt: skip
 
     def _outcome(self, moment: Moment, failure: str, seconds: float) -> Outcome:
-        cell = f"{moment.name} x {self.fault.name}"
+        cell = named(f"{moment.name} x {self.fault.name}", self.subject)
         if failure:
             return Outcome(cell, (failure,), seconds=seconds)
         try:

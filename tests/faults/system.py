@@ -41,6 +41,7 @@ TIMES = {
     "NYXCORE_WORKER_THREADS": "64",
     "NYXCORE_DB_POOL": "10",
     "NYXCORE_DEFAULT_MODEL": "claude-sonnet-4-5",
+    "NYXCORE_ANALYSIS_CHUNK": "700",
 }
 
 
@@ -123,7 +124,9 @@ class System:
     def __init__(self, folder: Path, no_disk: str) -> None:
         System.current = self
         self.folder, self.no_disk = folder, no_disk
-        (folder / "l").mkdir()
+        self.sources = folder / "sources"
+        for made in (folder / "l", self.sources):
+            made.mkdir()
         self.wires = Wires()
         self.database = Database(folder)
         self.bus = Bus(folder)
@@ -161,6 +164,7 @@ class System:
             "ANTHROPIC_API_KEY": KEY,
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.to_model.port}",
             "PYTHONPATH": str(ROOT),
+            "NYXCORE_ANALYSIS_ROOT": str(self.sources),
         }
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return inherited | TIMES | own | more

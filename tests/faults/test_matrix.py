@@ -41,6 +41,12 @@ def test_every_fault_states_the_end_of_each_of_its_cells(name):
     )
 
 
+def test_rounds_with_analyses_hold_each_of_their_pairs_once_and_none_that_is_left_out():
+    played = [(moment.name, fault.name) for fault, moments in matrix.analysis_rounds() for moment in moments]
+    assert len(set(played)) == len(played) == len(matrix.ANALYSIS_FAULTS) * len(matrix.ANALYSIS_MOMENTS)
+    assert set(played) <= {(moment.name, fault.name) for moment, fault in matrix.pairs()}
+
+
 def test_a_seed_gives_the_same_random_rounds_again():
     assert list(choices(7, 50)) == list(choices(7, 50))
     assert list(choices(7, 50)) != list(choices(8, 50))

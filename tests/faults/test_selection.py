@@ -19,6 +19,7 @@ NAMED = ("C1", "C14", "C18", "C29", "C32", "C41")
 PAIRED = (
     "process killed", "process told to end, out of time", "machine off and on", "PostgreSQL killed",
     "Valkey killed", "doorbells doubled, reordered, forged", "during a migration x process frozen past its lease",
+    "analysis: process killed",
 )  # fmt: skip
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -12,21 +11,13 @@ from django.contrib.auth import get_user_model
 
 from nyxcore import ui
 from nyxcore.states import ATTEMPT_EDGES, ENDED, STEP_EDGES, WORKFLOW_EDGES, Reason, Status
+from nyxcore.telling import span, tried, word
+from tests.telling import GOES_ON, IDLE, MOMENT, NOW, REASONS, attempt_fields, check, check_action, earlier
 from workflows import sentences
 from workflows.models import Step, StepAttempt, Workflow
-from workflows.sentences import Moment
 
-NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-MOMENT = Moment(NOW, workers=2, threads=32, busy=3)
-IDLE = Moment(NOW, workers=0, last_seen=NOW - timedelta(minutes=5))
-REASONS = ["", *Reason.values]
-GOES_ON = "goes on by itself"
 STILL = (Status.PAUSED, Status.FAILED, Status.CANCELLED, Status.CUT_OFF)
 CUT = [Reason.CUT_MAX_TOKENS, Reason.CUT_CONTEXT, Reason.CUT_THINKING]
-
-
-def earlier(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
 
 
 def a_workflow(status: str = "running", reason: str = "", **fields) -> Workflow:
@@ -44,34 +35,7 @@ def a_step(status: str = "running", reason: str = "") -> Step:
 
 
 def an_attempt(status: str = "running", reason: str = "", **fields) -> StepAttempt:
-    times = {
-        "queued_at": earlier(60), "started_at": None if status == "pending" else earlier(50),
-        "finished_at": earlier(5) if status in ENDED else None,
-    }  # fmt: skip
-    if status == Status.RUNNING:
-        times |= {"heartbeat_at": earlier(4), "due_at": earlier(-56), "deadline_at": earlier(-3550)}
-    worker = "" if status in (Status.PENDING, Status.WAITING) else "host:7:abc/0"
-    times |= {"due_at": earlier(-60)} if status == Status.WAITING else {}
-    return StepAttempt(pk=4, number=1, status=status, reason=reason, worker=worker, **(times | fields))
-
-
-def check(text: str) -> None:
-    """Whole sentences without a hole."""
-    assert text.strip() == text
-    assert text.endswith("."), text
-    assert not re.search(r"None|unknown|\(\)|  |\.\.|: \.|“”|: ?$", text), text
-
-
-def check_action(said: str, status: str, reason: str) -> None:
-    """What helps is an act, and one that this status allows."""
-    act = said.removeprefix("What would move it: ")
-    assert said != act
-    assert len(act) > 15
-    assert not re.search(r"Nothing to do|worker goes on|by itself", act), (status, reason, act)
-    if status == Status.CUT_OFF:
-        assert re.search(r"more room|larger context|effort", act), (reason, act)
-    if status == Status.FAILED:
-        assert "Open the step that needs you" not in act
+    return StepAttempt(pk=4, **attempt_fields(status, reason, **fields))
 
 
 @pytest.mark.parametrize(("status", "reason"), list(product(WORKFLOW_EDGES, REASONS)))
@@ -81,7 +45,7 @@ def test_a_run(status, reason, moment):
     where, moves = sentences.run(workflow, moment), sentences.run_moves(workflow, moment, queued=True)
     check(where)
     check(moves)
-    assert f"is {sentences.word(status)} since 2026-11-25 11:55:00 UTC (5 min)" in where
+    assert f"is {word(status)} since 2026-11-25 11:55:00 UTC (5 min)" in where
     assert (bool(reason) and status in STILL) == (bool(reason) and ui.cause(reason) in where)
     assert (GOES_ON in moves) == (status == Status.RUNNING and moment is MOMENT)
     assert ("a worker." in moves) == (status == Status.RUNNING and moment is IDLE)
@@ -115,7 +79,7 @@ def test_a_step(status, reason, run):
     moves = sentences.step_moves(step, attempt, [], workflow, MOMENT)
     check(where)
     check(moves)
-    assert where.startswith(f"Step 3 “Draft” is {sentences.word(status)}")
+    assert where.startswith(f"Step 3 “Draft” is {word(status)}")
     if status in STILL:
         assert where.count(ui.cause(reason)) == 1 or not reason
         check_action(moves, status, reason)
@@ -138,7 +102,7 @@ def test_a_pending_step_names_what_it_waits_for_and_how_that_stands(other):
     said = sentences.step(a_step("pending"), None, unmet, a_workflow(), MOMENT)
     check(said)
     assert "it waits for Outline" in said
-    assert (f"which is {sentences.word(other)}" in said) == (other not in ("pending", "running"))
+    assert (f"which is {word(other)}" in said) == (other not in ("pending", "running"))
     assert "Outline is done or skipped" in sentences.step_moves(
         a_step("pending"), None, unmet, a_workflow(), MOMENT
     )
@@ -148,7 +112,7 @@ def test_a_pending_step_names_what_it_waits_for_and_how_that_stands(other):
 @pytest.mark.parametrize("moment", [MOMENT, IDLE], ids=["workers", "none"])
 def test_an_attempt(status, reason, moment):
     attempt = an_attempt(status, reason)
-    where, moves = sentences.tried(attempt, moment), sentences.moves(attempt, a_workflow(), moment)
+    where, moves = tried(attempt, moment), sentences.moves(attempt, a_workflow(), moment)
     check(where)
     check(moves)
     assert where.startswith("attempt 1 (first try)")
@@ -160,7 +124,7 @@ def test_an_attempt(status, reason, moment):
 
 
 def test_a_running_attempt_tells_its_evidence():
-    said = sentences.tried(an_attempt(), MOMENT)
+    said = tried(an_attempt(), MOMENT)
     assert "runs on host:7:abc/0 since 2026-11-25 11:59:10 UTC; its last sign of life came 4 s ago" in said
     assert "judged at 2026-11-25 12:00:56 UTC and stopped at 2026-11-25 12:59:10 UTC" in said
 
@@ -185,7 +149,7 @@ def test_a_running_attempt_tells_what_would_move_it_and_when(due, deadline, mome
 
 
 def test_a_stored_answer_is_told():
-    assert "Its answer is stored already" in sentences.tried(an_attempt(stop_reason="end_turn"), MOMENT)
+    assert "Its answer is stored already" in tried(an_attempt(stop_reason="end_turn"), MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -215,4 +179,4 @@ def test_a_queued_attempt_tells_who_would_take_it(fields, moment, run, expected)
     ],
 )
 def test_spans(seconds, said):
-    assert sentences.span(seconds) == said
+    assert span(seconds) == said
