@@ -118,6 +118,8 @@ TEMPLATES = [
     }
 ]
 
+NYXCORE_LEASE = env_float("NYXCORE_LEASE", 60, least=1)  # s a running attempt lives without a heartbeat
+
 # --- database ---
 # A pool per process: a streaming step holds no connection, so a few serve many threads.
 DATABASES: dict[str, Any] = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)}
@@ -136,7 +138,8 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
         "connect_timeout": 5,
         "tcp_user_timeout": 15000,
         # A lock that is never released, or a transaction that is never ended, must not hold up others.
-        "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+        # A frozen process holds the rows that it has locked for half a lease at most.
+        "options": f"-c lock_timeout=10s -c idle_in_transaction_session_timeout={max(5, int(NYXCORE_LEASE / 2))}s",
     }
 )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -194,7 +197,6 @@ if not STATIC_ROOT.exists():  # without collectstatic (`make run`) the files com
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 # --- workers ---
-NYXCORE_LEASE = env_float("NYXCORE_LEASE", 60, least=1)  # s a running attempt lives without a heartbeat
 NYXCORE_SWEEP_EVERY = env_float("NYXCORE_SWEEP_EVERY", 10, least=0.2)  # s between two passes of the sweep
 NYXCORE_STUCK_AFTER = env_float(
     "NYXCORE_STUCK_AFTER", 600, least=1
