@@ -66,14 +66,17 @@ def _thinning() -> str:
     )
 
 
+def _overdue() -> Any:
+    """What a pass reads of the running rows without a sign of life."""
+    return sweep.judged(sweep._within(recovery.SWEPT, sweep.Scope()).filter(status=_RUNNING))
+
+
 def _sweep(owner: Any, rounds: int) -> list[str]:
     StepAttempt.objects.filter(status="running").update(due_at=ago(-3600))  # those claimed above live
     pks = rows.fill(owner, STALE, "running", steps=2, age=120)
     rows.analyze()
-    found = [
-        _ms(lambda: list(sweep._overdue(recovery.SWEPT, sweep.Scope(), _RUNNING))) for _ in range(rounds)
-    ]
-    stale = list(sweep._overdue(recovery.SWEPT, sweep.Scope(), _RUNNING).values_list("pk", flat=True))
+    found = [_ms(lambda: list(_overdue())) for _ in range(rounds)]
+    stale = list(_overdue().values_list("pk", flat=True))
     keys = [_ms(lambda: list(_keys())) for _ in range(rounds)]
     locks, marks = [], []
     for _ in range(min(rounds, 10)):
@@ -107,7 +110,7 @@ _RUNNING = recovery.S.RUNNING
 
 
 def _keys() -> Any:
-    return sweep._overdue(recovery.SWEPT, sweep.Scope(), _RUNNING).values_list("pk", flat=True)
+    return _overdue().values_list("pk", flat=True)
 
 
 def _mark(stale: list[int]) -> None:
