@@ -193,7 +193,7 @@ def test_number_of_queries_does_not_grow(ada, user):
             [{"key": f"s{n}", "needs": []} for n in range(3)], owner=user, start=True, name=str(number)
         )
     cut(owner=user)
-    assert count() == one <= 12
+    assert count() == one <= 10
 
 
 def test_only_so_many_are_shown_and_the_rest_is_counted(ada, user, monkeypatch):
