@@ -140,12 +140,24 @@ function outOfSight(row) {
 
 // --- moving -------------------------------------------------------------------------------------------------------
 
+const barSheet = new CSSStyleSheet(); // the content security policy allows no style attribute
+let barHeight = 0;
+
+/** Before each jump too: the observer tells of the search that was just closed only with the next frame. */
+function measureBar() {
+  const height = bar()?.offsetHeight;
+  if (!height || height === barHeight) return;
+  barHeight = height;
+  barSheet.replaceSync(`:root { --bar: ${height}px; }`);
+}
+
 /** Open a step, bring it clear of the bar, and put the focus on its line. */
 function goTo(id, { open = true, focus = true } = {}) {
   const step = document.getElementById(id);
   if (!step?.classList.contains("step")) return false;
   if (step.closest(".step-row").hidden) find.clear();
   if (open) choose(step, true);
+  measureBar();
   step.closest(".step-row").scrollIntoView({ behavior: smooth(), block: "start" });
   if (focus) step.querySelector("summary").focus({ preventScroll: true });
   mark(step.id);
@@ -433,17 +445,14 @@ document.addEventListener("keydown", (event) => {
 
 // --- start --------------------------------------------------------------------------------------------------------
 
-function measureBar() {
-  // A rule of its own sheet: the content security policy allows no style attribute.
-  const sheet = new CSSStyleSheet();
-  const put = () => sheet.replaceSync(`:root { --bar: ${bar().offsetHeight}px; }`);
-  document.adoptedStyleSheets.push(sheet);
-  put();
-  new ResizeObserver(() => bar() && put()).observe(bar());
+function watchBar() {
+  document.adoptedStyleSheets.push(barSheet);
+  measureBar();
+  new ResizeObserver(measureBar).observe(bar());
 }
 
 const find = new Find(goTo);
-if (bar()) measureBar();
+if (bar()) watchBar();
 adoptAddress();
 choices.forEach((id, open) => {
   const step = document.getElementById(id);
