@@ -16,7 +16,9 @@ from bench import rows
 from nyxcore import sweep, workers
 from nyxcore.dbtime import ago
 from nyxcore.models import SweepState
-from workflows import recovery, runner, thinning
+from nyxcore.recovery import LAST_SIGN
+from nyxcore.states import Status
+from workflows import engine, recovery, runner, thinning
 from workflows.models import StepAttempt, Workflow
 
 STALE = 1_000
@@ -68,7 +70,7 @@ def _thinning() -> str:
 
 def _overdue() -> Any:
     """What a pass reads of the running rows without a sign of life."""
-    return sweep.judged(sweep._within(recovery.SWEPT, sweep.Scope()).filter(status=_RUNNING))
+    return sweep.judged(sweep._within(recovery.SWEPT, sweep.Scope()).filter(status=Status.RUNNING))
 
 
 def _sweep(owner: Any, rounds: int) -> list[str]:
@@ -81,7 +83,7 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
     locks, marks = [], []
     for _ in range(min(rounds, 10)):
         with transaction.atomic():
-            locks.append(_ms(lambda: recovery.engine.lock_all_free(pks)))
+            locks.append(_ms(lambda: engine.lock_all_free(pks)))
             marks.append(_ms(lambda: _mark(stale)))
             transaction.set_rollback(True)
     with connection.cursor() as cursor:  # a server that has just begun is guarded for a lease
@@ -106,9 +108,6 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
     ]
 
 
-_RUNNING = recovery.S.RUNNING
-
-
 def _keys() -> Any:
     return _overdue().values_list("pk", flat=True)
 
@@ -119,7 +118,7 @@ def _mark(stale: list[int]) -> None:
 
     states._compare_and_swap(
         StepAttempt, stale, states.Status.RUNNING, states.Status.FAILED, states.Reason.LOST, {},
-        {"error": recovery.LAST_SIGN, "reserved": None},
+        {"error": LAST_SIGN, "reserved": None},
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def sweep_against_finish(bench: Bench) -> None:
         attempt = StepAttempt.objects.select_related("step__workflow").get(step__workflow=run.pk)
         _race(
             lambda attempt=attempt: engine_helpers.finish(attempt, worker=attempt.worker),
-            lambda attempt=attempt: recovery.expire(attempt.pk, Reason.LOST),
+            lambda attempt=attempt: recovery.RECOVERY.expire(attempt.pk, Reason.LOST),
             rng.uniform(-0.002, 0.004),
         )
         first = run.attempts(number=1).get()

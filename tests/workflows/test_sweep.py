@@ -260,14 +260,14 @@ def test_a_page_full_of_rows_that_cannot_be_moved_hides_no_later_ones(small_page
 def test_a_page_full_of_rows_whose_handler_raises_hides_no_later_ones(small_pages, monkeypatch):
     workflows = several_dead(5)
     bad = {w.pk for w in workflows[:3]}
-    original = engine.end_for
+    original = engine.follow
 
-    def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
+    def follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
         if workflow.pk in bad:
             raise ValueError("cannot be ended")
         original(workflow, attempt, result)
 
-    monkeypatch.setattr(engine, "end_for", end_for)
+    monkeypatch.setattr(engine, "follow", follow)
     found = sweep.run_pass()
     assert [line.done for line in found[:3]] == ["failed: cannot be ended"] * 3
     assert [known(w) for w in workflows] == [False, False, False, True, True]
