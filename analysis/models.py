@@ -261,6 +261,8 @@ class Unit(StatefulModel):
             models.Index(
                 fields=["key"], name="unit_answered", condition=models.Q(status__in=["completed", "skipped"])
             ),
+            # What the sweep looks at, however many units have ended or wait for their turn.
+            models.Index(fields=["run"], name="unit_at_work", condition=models.Q(status=S.RUNNING)),
         ]
         triggers = [edge_trigger(UNIT_EDGES, UNIT_PERSON_EDGES)]
 
@@ -323,6 +325,7 @@ class UnitAttempt(PaidAttempt):
             models.Index(
                 fields=["served_for"], name="unit_attempt_running", condition=models.Q(status=S.RUNNING)
             ),
+            models.Index(fields=["id"], name="unit_attempt_waiting", condition=models.Q(status=S.WAITING)),
         ]
         triggers = [
             edge_trigger(ATTEMPT_EDGES),
