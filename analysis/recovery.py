@@ -20,6 +20,7 @@ from nyxcore.attempts import Result
 from nyxcore.dbtime import ago, later
 from nyxcore.recovery import Recovery, told
 from nyxcore.states import Reason, Status
+from nyxcore.thinning import Texts
 
 log = logging.getLogger(__name__)
 S = Status
@@ -95,6 +96,8 @@ SWEPT = RECOVERY.target(
         ),
     },
 )
+# What a unit was answered stands in its result, or in those of its halves; an answer that nobody could read is kept.
+OLD_TEXTS = Texts(runner.QUEUE, unread="i.status IN ('completed', 'skipped')")
 
 
 def repair_run(run_pk: int) -> None:

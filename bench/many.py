@@ -13,12 +13,12 @@ from django.test import Client
 from django.urls import reverse
 
 from bench import rows
-from nyxcore import sweep, workers
+from nyxcore import sweep, thinning, workers
 from nyxcore.dbtime import ago
 from nyxcore.models import SweepState
 from nyxcore.recovery import LAST_SIGN
 from nyxcore.states import Status
-from workflows import engine, recovery, runner, thinning
+from workflows import engine, recovery, runner
 from workflows.models import StepAttempt, Workflow
 
 STALE = 1_000
@@ -58,7 +58,7 @@ def measure(owners: list[Any], rounds: int) -> list[str]:
 def _thinning() -> str:
     """Thin all ended runs."""
     start = time.perf_counter()
-    batches = list(thinning.thin(7))
+    batches = list(thinning.thin(thinning.TEXTS["workflows"], 7))
     took = time.perf_counter() - start
     seconds = sorted(1000 * batch.seconds for batch in batches)
     return (

@@ -14,6 +14,7 @@ from nyxcore.dbtime import later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.recovery import Recovery, told
 from nyxcore.states import SWEEP, Reason, Status, acting, transition
+from nyxcore.thinning import Texts
 from workflows import engine, explain, requests, runner
 from workflows.imported import ImportedWorkflows
 from workflows.kinds import KINDS
@@ -114,6 +115,14 @@ SWEPT = RECOVERY.target(
             explain.explain_attempt,
         ),
     },
+)
+# Read are the answers that a resume could build on: the last whole or cut one of a step, all that came after it, and
+# the parts of a continued one.
+OLD_TEXTS = Texts(
+    runner.QUEUE,
+    unread=f"""EXISTS (SELECT FROM {runner.TABLE} b WHERE b.step_id = a.step_id AND b.branch = a.branch
+                          AND b.number > a.number AND b.status IN ('completed', 'cut_off'))
+           AND NOT EXISTS (SELECT FROM {runner.TABLE} c WHERE c.continues_id = a.id)""",
 )
 
 

@@ -179,9 +179,12 @@ def imported(
     root = tmp_path_factory.mktemp("sources")
     llm.reset_providers()
     llm._providers[llm.provider_name()] = Scripted()
-    with django_db_blocker.unblock(), dumps.scratch_database("analyses"):
-        with override_settings(NYXCORE_ANALYSIS_ROOT=str(root)):
-            yield Imported(root)
+    with (
+        django_db_blocker.unblock(),
+        dumps.scratch_database("analyses"),
+        override_settings(NYXCORE_ANALYSIS_ROOT=str(root)),
+    ):
+        yield Imported(root)
     llm.reset_providers()
 
 

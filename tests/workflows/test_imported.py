@@ -88,8 +88,8 @@ STORIES: dict[str, tuple[str, list[str], str, str]] = {
     ),
     "a step that waits without an attempt": ("waiting", [GONE], "waits without an attempt", "failed"),
     "completed with an answer that was cut": (
-        "completed", [ATTEMPT.format("stop_reason = 'max_tokens'")], "counts as complete, but it ended with “max_tokens”",
-        "failed",
+        "completed", [ATTEMPT.format("stop_reason = 'max_tokens'")],
+        "counts as complete, but it ended with “max_tokens”", "failed",
     ),
     "completed with an answer that tells no end": (
         "completed", [ATTEMPT.format("stop_reason = ''")], "counts as complete, but it ended with “”", "failed",
