@@ -24,6 +24,7 @@ def scratch_database(suffix: str) -> Iterator[None]:
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [own])
         server.execute(f"CREATE DATABASE {name} TEMPLATE {own}")
         try:
+            server.execute(f"ALTER DATABASE {name} SET search_path TO public, yesterday, pg_catalog")
             connection.settings_dict["NAME"] = name
             yield
         finally:
