@@ -15,10 +15,11 @@ class AnalysisConfig(AppConfig):
         from analysis.active import SOURCE as ACTIVE
         from analysis.bulk import SOURCE as BULK
         from analysis.models import AnalysisRun
-        from nyxcore import active, bulk, channels, sqlview, sweep, undo
+        from nyxcore import active, bulk, channels, sqlview, sweep, thinning, undo
 
         channels.register("analysis", lambda: AnalysisRun.objects.all())
         sweep.register(recovery.SWEPT)
+        thinning.register("analyses", recovery.OLD_TEXTS)
         sweep.CHORES.append(recovery.tidy)
         active.register(ACTIVE)
         for source in (BULK, operated.RUNS):

@@ -48,10 +48,10 @@ def lock(run_pk: int) -> AnalysisRun:
     return AnalysisRun.objects.select_for_update(no_key=True).defer(*LARGE).get(pk=run_pk)
 
 
-def lock_if_free(run_pk: int) -> AnalysisRun | None:
-    """The same, or None where somebody else holds it: for those who come back anyway."""
+def lock_all_free(pks: Sequence[int]) -> dict[int, AnalysisRun]:
+    """The same for those of many that nobody else holds: for those who come back anyway."""
     rows = AnalysisRun.objects.select_for_update(skip_locked=True, no_key=True).defer(*LARGE)
-    return rows.filter(pk=run_pk).first()
+    return {run.pk: run for run in rows.filter(pk__in=pks).order_by("pk")}
 
 
 # --- what comes next ---
@@ -71,7 +71,7 @@ def settle(run: AnalysisRun, *, stop: str = "") -> None:
     while True:
         decision = decide(
             load(run.pk),
-            held=run.held_by_id is not None,
+            held=run.is_held,
             stop=vendor,
             over_budget=over_budget,
             confirmed=run.confirmed or not options_of(run).confirm,
@@ -284,7 +284,7 @@ def finish(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: 
     with transaction.atomic():
         run = lock(attempt.unit.run_id)
         if attempts.end(attempt, result, fence={"worker": worker}):
-            settle(run, stop=_follow(run, attempt, result, digest))
+            settle(run, stop=follow(run, attempt, result, digest))
 
 
 def _finish_lightly(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
@@ -297,7 +297,7 @@ def _finish_lightly(attempt: UnitAttempt, result: Result, digest: Digest | None,
     with transaction.atomic():
         if not attempts.end(attempt, result, fence={"worker": worker}):
             return
-        _follow(run, attempt, result, digest)
+        follow(run, attempt, result, digest)
     if _is_due(run.pk, attempt.kind):
         with transaction.atomic():
             settle(lock(run.pk))
@@ -320,10 +320,10 @@ def _is_due(run_pk: int, kind: str) -> bool:
 def end_for(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> None:
     """The sweep's finish: end a locked attempt for a worker that cannot, move its unit, settle."""
     if attempts.end(attempt, result, fence={}):
-        settle(run, stop=_follow(run, attempt, result, digest))
+        settle(run, stop=follow(run, attempt, result, digest))
 
 
-def _follow(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> str:
+def follow(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> str:
     """Move the unit after its attempt has ended, or open its next one; the reason of a vendor that wants no more."""
     unit = attempt.unit
     if result.status == S.COMPLETED:

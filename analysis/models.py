@@ -22,6 +22,7 @@ from analysis.querysets import (
 from nyxcore.models import (
     Hint,
     PaidAttempt,
+    Run,
     StatefulModel,
     answer_constraint,
     history_triggers,
@@ -67,7 +68,7 @@ class Upload(models.Model):
         return self.name
 
 
-class AnalysisRun(StatefulModel):
+class AnalysisRun(Run):
     """One look at one source."""
 
     edges: ClassVar[Edges] = ANALYSIS_EDGES
@@ -86,7 +87,6 @@ class AnalysisRun(StatefulModel):
     tree = models.CharField(max_length=64, blank=True, default="")
     options: models.JSONField[Any, Any] = models.JSONField(default=dict)  # plain.Options
     budget = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)  # USD
-    held_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     confirmed = models.BooleanField(default=False)  # somebody has seen coverage and estimate
     marker = models.CharField(max_length=32, blank=True, default="")  # fences what comes from the source
     coverage: models.JSONField[Any, Any] = models.JSONField(
@@ -261,6 +261,8 @@ class Unit(StatefulModel):
             models.Index(
                 fields=["key"], name="unit_answered", condition=models.Q(status__in=["completed", "skipped"])
             ),
+            # What the sweep looks at, however many units have ended or wait for their turn.
+            models.Index(fields=["run"], name="unit_at_work", condition=models.Q(status=S.RUNNING)),
         ]
         triggers = [edge_trigger(UNIT_EDGES, UNIT_PERSON_EDGES)]
 
@@ -323,6 +325,7 @@ class UnitAttempt(PaidAttempt):
             models.Index(
                 fields=["served_for"], name="unit_attempt_running", condition=models.Q(status=S.RUNNING)
             ),
+            models.Index(fields=["id"], name="unit_attempt_waiting", condition=models.Q(status=S.WAITING)),
         ]
         triggers = [
             edge_trigger(ATTEMPT_EDGES),

@@ -113,7 +113,7 @@ class Page:
     @property
     def actions(self) -> list[Action]:
         """The header's buttons that make sense now; the services decide again."""
-        status, held = self.run.status, self.run.held_by_id is not None
+        status, held = self.run.status, self.run.is_held
         found = []
         if status == S.PENDING:
             found.append(Action("start", "Start", "play", "primary"))

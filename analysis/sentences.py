@@ -36,7 +36,7 @@ def run_moves(row: AnalysisRun, moment: Moment, *, queued: bool) -> str:
         if row.reason == Reason.GAPS:
             return f"{MOVES}{NEXT_ACTION[Reason.GAPS]}"
         return "It is done; analyse the source again when it has changed."
-    if row.status == S.WAITING and row.held_by is None:
+    if row.status == S.WAITING and not row.is_held:
         return f"{MOVES}{NEXT_ACTION[Reason.CONFIRM]}"
     return telling.run_moves(row, moment, queued=queued)
 

@@ -13,10 +13,12 @@ from django.test import Client
 from django.urls import reverse
 
 from bench import rows
-from nyxcore import sweep, workers
+from nyxcore import sweep, thinning, workers
 from nyxcore.dbtime import ago
 from nyxcore.models import SweepState
-from workflows import recovery, runner, thinning
+from nyxcore.recovery import LAST_SIGN
+from nyxcore.states import Status
+from workflows import engine, recovery, runner
 from workflows.models import StepAttempt, Workflow
 
 STALE = 1_000
@@ -56,7 +58,7 @@ def measure(owners: list[Any], rounds: int) -> list[str]:
 def _thinning() -> str:
     """Thin all ended runs."""
     start = time.perf_counter()
-    batches = list(thinning.thin(7))
+    batches = list(thinning.thin(thinning.TEXTS["workflows"], 7))
     took = time.perf_counter() - start
     seconds = sorted(1000 * batch.seconds for batch in batches)
     return (
@@ -68,7 +70,7 @@ def _thinning() -> str:
 
 def _overdue() -> Any:
     """What a pass reads of the running rows without a sign of life."""
-    return sweep.judged(sweep._within(recovery.SWEPT, sweep.Scope()).filter(status=_RUNNING))
+    return sweep.judged(sweep._within(recovery.SWEPT, sweep.Scope()).filter(status=Status.RUNNING))
 
 
 def _sweep(owner: Any, rounds: int) -> list[str]:
@@ -81,7 +83,7 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
     locks, marks = [], []
     for _ in range(min(rounds, 10)):
         with transaction.atomic():
-            locks.append(_ms(lambda: recovery.engine.lock_all_free(pks)))
+            locks.append(_ms(lambda: engine.lock_all_free(pks)))
             marks.append(_ms(lambda: _mark(stale)))
             transaction.set_rollback(True)
     with connection.cursor() as cursor:  # a server that has just begun is guarded for a lease
@@ -106,9 +108,6 @@ def _sweep(owner: Any, rounds: int) -> list[str]:
     ]
 
 
-_RUNNING = recovery.S.RUNNING
-
-
 def _keys() -> Any:
     return _overdue().values_list("pk", flat=True)
 
@@ -119,7 +118,7 @@ def _mark(stale: list[int]) -> None:
 
     states._compare_and_swap(
         StepAttempt, stale, states.Status.RUNNING, states.Status.FAILED, states.Reason.LOST, {},
-        {"error": recovery.LAST_SIGN, "reserved": None},
+        {"error": LAST_SIGN, "reserved": None},
     )  # fmt: skip
 
 

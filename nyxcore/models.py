@@ -14,7 +14,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from nyxcore.states import BULK_EDGES, ENDED, Actor, Edges, Status, edge_trigger
+from nyxcore.states import BULK_EDGES, ENDED, Actor, Edges, Reason, Status, edge_trigger
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,28 @@ class StatefulModel(models.Model):
     @property
     def is_ended(self) -> bool:
         return self.status in ENDED
+
+
+class Run(StatefulModel):
+    """What attempts belong to in the end, and what a person can pause."""
+
+    held_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )  # who paused it
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_held(self) -> bool:
+        """A person has paused it. The hold outlives the account of that person: the reason tells of it, too."""
+        return self.held_by_id is not None or (self.status == Status.PAUSED and self.reason == Reason.USER)
+
+    def let_go(self) -> None:
+        """End the hold; the caller settles."""
+        if self.is_held:
+            self.held_by, self.reason = None, ""
+            self.save(update_fields=["held_by", "reason"])
 
 
 class Leased(StatefulModel):

@@ -73,7 +73,7 @@ def back(
         if not model._default_manager.visible_to(by).filter(pk=pk).exists():
             raise CannotUndo(f"The {noun} is gone.")
         run = lock(pk)
-        held = run.held_by_id is not None
+        held = run.is_held
         if run.status not in statuses or held != (Status.PAUSED in statuses):
             raise CannotUndo(f"The run has gone on since; it is {Status(run.status).label.lower()} now.")
         if resumes and run.started_at is None:

@@ -194,7 +194,7 @@ class Process:
                 log.exception("sweep: this pass failed")
             finally:
                 connections.close_all()
-            self.closed.wait(settings.NYXCORE_SWEEP_EVERY)
+            self.closed.wait(sweep.every())
 
     def _bulk(self) -> None:
         """Bulk actions have a thread of their own: to cancel many runs must not wait for one of them to end."""
@@ -206,7 +206,7 @@ class Process:
                 log.exception("bulk: interrupted; going on later")
             finally:
                 connections.close_all()
-            self._bulk_waits.wait(settings.NYXCORE_SWEEP_EVERY)
+            self._bulk_waits.wait(sweep.every())
 
     def _pulse(self) -> None:
         conn: psycopg.Connection[Any] | None = None

@@ -146,10 +146,17 @@ def _do_chores() -> None:
             log.exception("sweep: a chore failed")
 
 
+def every() -> float:
+    """Seconds between two passes: as it is set, but at most a third of a lease. Between passes further apart the leases
+    of the living could lapse in an outage that looks like no gap."""
+    return min(settings.NYXCORE_SWEEP_EVERY, settings.NYXCORE_LEASE / 3)
+
+
 def gap() -> float:
-    """Seconds without a pass after which the leases of the living may have lapsed unseen: half a lease, as the pulse
-    renews each sixth. Less would keep the guard up for good where passes come late, as on a busy machine."""
-    return max(2 * settings.NYXCORE_SWEEP_EVERY, settings.NYXCORE_LEASE / 2)
+    """Seconds without a pass after which the leases of the living may have lapsed unseen: between half a lease and two
+    thirds, as the pulse renews each sixth. Less would keep the guard up for good where passes come late, as on a busy
+    machine."""
+    return max(2 * every(), settings.NYXCORE_LEASE / 2)
 
 
 def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
@@ -165,7 +172,7 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     alone = "pg_try_advisory_xact_lock(%(lock)s)"
     values = {
         "gap": gap(),
-        "every": settings.NYXCORE_SWEEP_EVERY * 0.8,
+        "every": every() * 0.8,
         "lease": settings.NYXCORE_LEASE,
         "force": force,
         "lock": _LOCK,

@@ -90,13 +90,13 @@ def run(kind: str, row: Any, why: str, moment: Moment) -> str:
 
 def is_held_up(row: Any) -> bool:
     """Whether a run takes no attempt: somebody paused it, or it is not at work."""
-    return row.held_by is not None or row.status not in WORKING
+    return row.is_held or row.status not in WORKING
 
 
 def run_moves(row: Any, moment: Moment, *, queued: bool, beside: str = "") -> str:
     """What would move a run that was started and is not completed. `queued`: something waits for a worker;
     `beside`: what is to be said of one that goes on."""
-    if row.held_by is not None:
+    if row.is_held:
         return f"{MOVES}{ui.helps(S.PAUSED, Reason.USER)}"
     if row.status not in WORKING:
         return f"{MOVES}{ui.helps(row.status, row.reason)}"

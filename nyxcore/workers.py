@@ -127,7 +127,7 @@ def _held() -> tuple[dict[str, tuple[Held, ...]], dict[str, int]]:
 
 def _sweep() -> tuple[datetime | None, bool, datetime | None]:
     """(last pass, whether that is long ago, until when the guard holds)."""
-    late = When(last_pass__lt=ago(3 * settings.NYXCORE_SWEEP_EVERY), then=Value(True))
+    late = When(last_pass__lt=ago(3 * sweep.every()), then=Value(True))
     holds = When(guard_until__gt=ago(0), then="guard_until")
     state = SweepState.objects.annotate(
         late=Case(late, default=Value(False)), holds=Case(holds, default=None)

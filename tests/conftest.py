@@ -73,11 +73,11 @@ def staff(db: Any) -> Any:
 @pytest.fixture(scope="session")
 def seasoned_postgres(django_db_setup: Any, django_db_blocker: Any) -> None:
     """PostgreSQL has run for longer than a lease, so that the sweep's guard after a restart is over."""
-    from django.conf import settings
     from django.db import connection
 
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_sleep(greatest(0, %s - extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())))",
-            [settings.NYXCORE_LEASE + 0.1],
-        )
+    from tests.seasoned import season
+
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            season(cursor.execute, connection.settings_dict["NAME"])
+        connection.close()

@@ -9,7 +9,7 @@ os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:1/0")
 os.environ.setdefault("SECRET_KEY", "for-tests-only")
 os.environ.setdefault("ALLOWED_HOSTS", "testserver,127.0.0.1,localhost")
 os.environ.setdefault("NYXCORE_LLM", "practice")
-os.environ.setdefault("NYXCORE_LEASE", "3")
+os.environ.setdefault("NYXCORE_LEASE", "30")
 os.environ.setdefault("NYXCORE_PRACTICE_SPEED", "200000")
 
 from nyxcore.settings import *  # noqa: F403

@@ -8,7 +8,7 @@ class WorkflowsConfig(AppConfig):
         """Tell the kernel of the rows that this app stores."""
         from pathlib import Path
 
-        from nyxcore import active, bulk, channels, sqlview, sweep, undo
+        from nyxcore import active, bulk, channels, sqlview, sweep, thinning, undo
         from workflows import operated, recovery
         from workflows.active import SOURCE as ACTIVE
         from workflows.bulk import SOURCE as BULK
@@ -16,6 +16,7 @@ class WorkflowsConfig(AppConfig):
 
         channels.register("workflow", lambda: Workflow.objects.all())
         sweep.register(recovery.SWEPT)
+        thinning.register("workflows", recovery.OLD_TEXTS)
         active.register(ACTIVE)
         for source in (BULK, operated.WORKFLOWS, operated.STEPS, operated.ATTEMPTS):
             bulk.register(source)

@@ -35,14 +35,8 @@ def lock(workflow_pk: int) -> Workflow:
     return Workflow.objects.select_for_update().defer(*LARGE).get(pk=workflow_pk)
 
 
-def lock_if_free(workflow_pk: int) -> Workflow | None:
-    """The same, or None where somebody else holds it: for those who come back anyway."""
-    rows = Workflow.objects.select_for_update(skip_locked=True).defer(*LARGE)
-    return rows.filter(pk=workflow_pk).first()
-
-
 def lock_all_free(pks: Sequence[int]) -> dict[int, Workflow]:
-    """The same for many: those that nobody else holds."""
+    """The same for those of many that nobody else holds: for those who come back anyway."""
     rows = Workflow.objects.select_for_update(skip_locked=True).defer(*LARGE)
     return {workflow.pk: workflow for workflow in rows.filter(pk__in=pks).order_by("pk")}
 
@@ -59,7 +53,7 @@ def settle(workflow: Workflow, *, claim_as: str = "", rerun: bool = False) -> in
     """
     if workflow.status not in (S.RUNNING, S.PAUSED):
         return None
-    held = workflow.held_by_id is not None
+    held = workflow.is_held
     over_budget = False
     while True:
         decision = decide(load(workflow.pk), held=held, over_budget=over_budget)

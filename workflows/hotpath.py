@@ -53,7 +53,7 @@ def go_on(job: Job, text: str, request: dict[str, Any] | None, worker: str, *, c
 
 def open_first(workflow: Workflow, user_pk: int | None) -> bool:
     """Open the first steps of a locked workflow that was just started; False if this is not the plain case."""
-    if workflow.budget is not None or workflow.held_by_id is not None:
+    if workflow.budget is not None or workflow.is_held:
         return False
     values = [workflow.pk, user_pk, settings.NYXCORE_LEASE, settings.NYXCORE_STEP_DEADLINE, RING_AFTER]
     casts = "%s::bigint, NULL, '', %s::bigint, %s::float8, %s::float8, %s::float8"

@@ -18,6 +18,7 @@ from nyxcore.models import Cause as Cause
 from nyxcore.models import (
     Hint,
     PaidAttempt,
+    Run,
     StatefulModel,
     answer_constraint,
     history_triggers,
@@ -53,7 +54,7 @@ class OnCutOff(models.TextChoices):
     CONTINUE = "continue", "Ask the model to go on"
 
 
-class Workflow(StatefulModel):
+class Workflow(Run):
     """A run with its own copy of its definition."""
 
     edges: ClassVar[Edges] = WORKFLOW_EDGES
@@ -70,9 +71,6 @@ class Workflow(StatefulModel):
     default_model = models.CharField(max_length=120, blank=True, default="")
     on_cut_off = models.CharField(max_length=8, choices=OnCutOff, default=OnCutOff.STOP)
     budget = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)  # USD
-    held_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
     copied_from = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="copies"
     )

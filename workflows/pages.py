@@ -95,7 +95,7 @@ class Run:
     @property
     def actions(self) -> list[Action]:
         """The header's buttons that make sense now; the services decide again."""
-        status, held = self.workflow.status, self.workflow.held_by_id is not None
+        status, held = self.workflow.status, self.workflow.is_held
         found = []
         if status == S.PENDING:
             found.append(Action("start", "Start", "play", "primary"))
@@ -121,7 +121,7 @@ class Run:
 
     def _resumable(self) -> bool:
         """A paused run goes on by resume, unless only a decision on a step can move it."""
-        return self.workflow.held_by_id is not None or self.workflow.reason in (Reason.BUDGET, Reason.USER)
+        return self.workflow.is_held or self.workflow.reason == Reason.BUDGET
 
     @property
     def banner(self) -> dict[str, Any] | None:

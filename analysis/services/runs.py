@@ -124,7 +124,7 @@ def _read_again(run: AnalysisRun) -> None:
 def pause_analysis(run: AnalysisRun, *, by: Any, kind: str = "person") -> None:
     """Open nothing new; what streams ends normally."""
     with verb(run.pk, by, "pause", kind=kind) as locked:
-        if locked.held_by_id or locked.status not in LIVE:
+        if locked.is_held or locked.status not in LIVE:
             raise Refused(f"This analysis cannot be paused: it is {word(locked)}.")
         locked.held_by = by
         locked.save(update_fields=["held_by"])
@@ -178,9 +178,8 @@ def _open_again(run: AnalysisRun, statuses: tuple[Status, ...]) -> None:
 
 
 def _release_hold(run: AnalysisRun) -> None:
-    if run.held_by_id:
-        run.held_by = None
-        run.save(update_fields=["held_by"])
+    if run.is_held:
+        run.let_go()
         touch(AnalysisRun, [run.pk])
 
 

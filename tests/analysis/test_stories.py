@@ -210,7 +210,7 @@ def test_a_spend_limit_stops_all_at_once_and_resume_asks_only_what_is_missing(
     assert (run.status, run.reason) == ("paused", reason)
     assert model.kinds() == ["overview", "chunk", "chunk"]
     assert not UnitAttempt.objects.filter(unit__run=run).open().exists()
-    assert recovery.idle_runs(sweep.Scope()).count() == 0
+    assert recovery.RECOVERY.idle_runs(sweep.Scope()).count() == 0
     model.replies.clear()
     services.resume_analysis(run, by=run.owner)
     run_all()

@@ -28,6 +28,7 @@ from tests.processes.servers import Bus, Child, WorkerProcess, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE, SWEEP_EVERY, GRACE = 2.0, 0.4, 2.0  # s
+WEB = "nyxcore.asgi:application"
 PATIENCE = 60.0  # s for what takes a fraction of one on a machine that is not busy
 WORKERS = ("worker-1", "worker-2")
 KEY = "sk-ant-laboratory-0123456789abcdef"
@@ -175,11 +176,12 @@ class System:
         (self.special.add if special else self.special.discard)(name)
         return self.workers[name]
 
-    def start_web(self, **more: str) -> Child:
+    def start_web(self, application: str = WEB, **more: str) -> Child:
         options = ["--port", str(self.ports[0]), "--loop", "uvloop", "--http", "httptools", "--ws", "none"]
         options += ["--log-level", "warning", "--timeout-graceful-shutdown", "1"]
-        argv = [sys.executable, "-m", "uvicorn", "nyxcore.asgi:application", *options]
-        (self.special.add if more else self.special.discard)("web")
+        argv = [sys.executable, "-m", "uvicorn", application, *options]
+        special = application != WEB or bool(more)
+        (self.special.add if special else self.special.discard)("web")
         environment = self.environment("web", **more)
         program = Program("web", lambda: argv, environment, is_up=self._web_answers, stop_seconds=6)
         self.web = Child(program, self.folder / "web.log")

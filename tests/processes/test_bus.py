@@ -14,7 +14,10 @@ from workflows.models import StepAttempt, Workflow
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
-DEAF = {"NYXCORE_SWEEP_EVERY": "300"}  # hears doorbells only: after its start it looks for nothing by itself
+DEAF = {
+    "NYXCORE_LEASE": "900",
+    "NYXCORE_SWEEP_EVERY": "300",
+}  # hears doorbells only: after its start it looks for nothing by itself
 
 
 def test_a_started_workflow_runs_to_its_end_by_doorbells_alone(bus, web, start_worker):

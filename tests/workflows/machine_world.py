@@ -49,13 +49,6 @@ HISTORY = """SELECT a.id, a.status, a.reason, a.stop_reason, a.finished_at - a.s
 STEPS = """SELECT s.id, s.status, s.output,
                   (SELECT count(*) FROM workflows_stepattempt a WHERE a.step_id = s.id), s.version
              FROM workflows_step s"""
-# As if PostgreSQL had started yesterday: the guard after its start is another story.
-OLD_POSTGRES = """
-CREATE SCHEMA IF NOT EXISTS yesterday;
-CREATE OR REPLACE FUNCTION yesterday.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE
-    AS 'SELECT pg_catalog.pg_postmaster_start_time() - interval ''1 day''';
-SET search_path TO yesterday, public, pg_catalog
-"""
 
 
 def sql(query: str, values: Any = None) -> list[tuple[Any, ...]]:
@@ -86,7 +79,6 @@ class World:
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn  # the pulse's connection, which all workers share
-        sql(OLD_POSTGRES)
         sql(
             "DELETE FROM workflows_stepattempt; DELETE FROM workflows_step; DELETE FROM workflows_workflow;"
             "DELETE FROM nyxcore_auditentry; DELETE FROM nyxcore_worker; DELETE FROM nyxcore_sweepstate"

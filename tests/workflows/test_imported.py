@@ -6,20 +6,17 @@ All tests here look at one scratch database; that an intact one refuses such row
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO, StringIO
 from typing import Any
 
-import psycopg
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 
 from nyxcore import sweep
 from nyxcore.models import AuditEntry, SweepState
-from tests.factories import make_workflow, step_of
+from tests import dumps
+from tests.factories import attempts_of, make_workflow, step_of
 from tests.invariants import violations
-from tests.processes.tools import database_url
 from tests.workflows.engine_helpers import claim, finish, run_all
 from tests.workflows.machine_world import EVERYTHING, sql
 from workflows import services
@@ -35,6 +32,7 @@ ATTEMPT = (
     "UPDATE workflows_stepattempt a SET {} FROM workflows_step s WHERE s.id = a.step_id"
     " AND s.workflow_id = %(run)s AND s.key = 'three'"
 )
+FIRST = ATTEMPT.replace("'three'", "'one'")
 GONE = (
     "DELETE FROM workflows_stepattempt WHERE step_id IN"
     " (SELECT id FROM workflows_step WHERE workflow_id = %(run)s AND key = 'three')"
@@ -89,6 +87,22 @@ STORIES: dict[str, tuple[str, list[str], str, str]] = {
         "running", [STEP.format(CUT_LOOSE)], "but its step “Three” is failed", "failed",
     ),
     "a step that waits without an attempt": ("waiting", [GONE], "waits without an attempt", "failed"),
+    "completed with an answer that was cut": (
+        "completed", [ATTEMPT.format("stop_reason = 'max_tokens'")],
+        "counts as complete, but it ended with “max_tokens”", "failed",
+    ),
+    "completed with an answer that tells no end": (
+        "completed", [ATTEMPT.format("stop_reason = ''")], "counts as complete, but it ended with “”", "failed",
+    ),
+    "completed, and its first answer is a refusal": (
+        "completed", [FIRST.format("stop_reason = 'refusal'")], "at its step “One” counts as complete", "failed",
+    ),
+    "at work below an answer that was cut": (
+        "running", [FIRST.format("stop_reason = 'max_tokens'")], "at its step “One” counts as complete", "paused",
+    ),
+    "an attempt that ended without a start": (
+        "completed", [ATTEMPT.format("started_at = NULL")], "at its step “Three” do not fit", "completed",
+    ),
     "a queued attempt without an alarm": ("queued", [ATTEMPT.format("due_at = NULL")], "comes back to it", "failed"),
 }  # fmt: skip
 # Who acted before the dump was made, and whether the answer was whole, nobody knows.
@@ -112,69 +126,17 @@ def advanced(state: str) -> Workflow:
     return workflow
 
 
-def constraints() -> list[tuple[str, str, str]]:
-    """(table, name, definition) of each CHECK and foreign key."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT c.conrelid::regclass::text, c.conname, pg_get_constraintdef(c.oid) FROM pg_constraint c
-                WHERE c.conrelid = ANY(%s::regclass[]) AND c.contype IN ('c', 'f')""",
-            [TABLES],
-        )
-        return list(cursor.fetchall())
-
-
-def dumped_and_loaded(cursor: Any, broken: list[tuple[str, int]]) -> None:
-    """Without constraints the rows are made what the dump says, dumped, removed and loaded; then everything is put
-    back as NOT VALID."""
-    kept = constraints()
-    for table, name, _definition in kept:
-        cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
-    for table in TABLES:
-        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-    for statement, pk in broken:
-        cursor.execute(statement, {"run": pk})
-    dumps = {table: columns_and_rows(cursor, table) for table in TABLES}
-    cursor.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
-    for table, (columns, rows) in dumps.items():
-        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-            copy.write(rows)
-    for table in TABLES:
-        cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
-    for table, name, definition in kept:
-        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")
-
-
-def columns_and_rows(cursor: Any, table: str) -> tuple[str, bytes]:
-    cursor.execute(
-        """SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
-            WHERE table_name = %s AND is_generated = 'NEVER'""",
-        [table],
-    )
-    columns = cursor.fetchone()[0]
-    rows = BytesIO()
-    with cursor.copy(f"COPY {table} ({columns}) TO STDOUT") as copy:
-        for chunk in copy:
-            rows.write(chunk)
-    return columns, rows.getvalue()
-
-
 @pytest.fixture(scope="module")
 def scratch(django_db_setup: Any, django_db_blocker: Any, seasoned_postgres: Any) -> Iterator[None]:
-    """A database of its own, like the one of the tests; the connection of Django leads there."""
-    own = connection.settings_dict["NAME"]
-    name = f"{own}_imported"
-    with django_db_blocker.unblock():
-        connection.close()
-        with psycopg.connect(database_url().rpartition("/")[0] + "/postgres", autocommit=True) as server:
-            server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [own])
-            server.execute(f"CREATE DATABASE {name} TEMPLATE {own}")
-            try:
-                connection.settings_dict["NAME"] = name
-                yield
-            finally:
-                connection.close()
-                connection.settings_dict["NAME"] = own
-                server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with django_db_blocker.unblock(), dumps.scratch_database("imported"):
+        yield
+
+
+def steps_and_attempts(workflow: Workflow) -> dict[str, tuple[str, str, str]]:
+    """For each step its status and reason, and the status of its last attempt."""
+    last = {key: attempts_of(workflow, key) for key in workflow.steps.values_list("key", flat=True)}
+    steps = workflow.steps.values_list("key", "status", "reason")
+    return {key: (status, reason, last[key][-1].status if last[key] else "") for key, status, reason in steps}
 
 
 class Imported:
@@ -189,30 +151,34 @@ class Imported:
             for name, (_state, statements, *_rest) in STORIES.items()
             for statement in statements
         ]
-        with connection.cursor() as cursor:
-            dumped_and_loaded(cursor, broken)
+        dumps.dumped_and_loaded(TABLES, broken)
         before = sql(EVERYTHING)
-        self.shown = self.lines("--dry-run")
+        self.shown = dumps.swept("--dry-run")
         self.unchanged = sql(EVERYTHING) == before
         AuditEntry.objects.all().delete()
-        self.said = self.lines()
+        self.said = dumps.swept()
         self.audited = set(AuditEntry.objects.values_list("actor", "reason"))
-        self.said_again = self.lines()
+        self.said_again = dumps.swept()
         self.repaired = self.statuses()
         with connection.cursor() as cursor:
             self.broken = violations(cursor)
-            self.was_unvalidated = sweep._unvalidated()
-            for table, name, _definition in constraints():
-                cursor.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+        self.was_unvalidated = sweep._unvalidated()
+        dumps.validate(TABLES)
         self.is_unvalidated = sweep._unvalidated()
+        self.stands = {name: steps_and_attempts(workflow) for name, workflow in self.runs.items()}
         for workflow in Workflow.objects.exclude(status="completed"):
             self.resume(workflow)
         self.resumed = self.statuses()
 
     @staticmethod
     def resume(workflow: Workflow) -> None:
-        services.resume_workflow(workflow, by=workflow.owner)
-        run_all()
+        for step in workflow.steps.filter(status="cut_off"):
+            services.retry_step(step, by=workflow.owner, max_tokens=20_000)
+            run_all()
+        workflow.refresh_from_db()
+        if workflow.status != "completed":
+            services.resume_workflow(workflow, by=workflow.owner)
+            run_all()
         workflow.refresh_from_db()
         if workflow.status == "paused":
             services.approve_step(step_of(workflow, "three"), by=workflow.owner)
@@ -221,16 +187,9 @@ class Imported:
         found = dict(Workflow.objects.values_list("pk", "status"))
         return {name: found[workflow.pk] for name, workflow in self.runs.items()}
 
-    @staticmethod
-    def lines(*args: str) -> list[str]:
-        out = StringIO()
-        call_command("sweep", *args, stdout=out)
-        return out.getvalue().splitlines()
-
     def about(self, name: str, lines: list[str]) -> str:
         """The lines on the run of a story."""
-        head = f"workflow {self.runs[name].pk}"
-        return "\n".join(line for line in lines if line.startswith((f"{head}:", f"{head},")))
+        return dumps.about(f"workflow {self.runs[name].pk}", lines)
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +228,18 @@ def test_after_the_repairs_every_constraint_can_be_validated(imported: Imported)
 @pytest.mark.parametrize("name", STORIES)
 def test_after_the_repair_a_person_can_bring_it_to_its_end(imported: Imported, name: str) -> None:
     assert imported.resumed[name] == "completed"
+
+
+def test_what_was_cut_or_broke_off_is_called_so(imported: Imported) -> None:
+    cut, broken = ("cut_off", "cut_off:max_tokens", "cut_off"), ("failed", "transport", "failed")
+    assert imported.stands["completed with an answer that was cut"]["three"] == cut
+    assert imported.stands["completed with an answer that tells no end"]["three"] == broken
+
+
+def test_what_rests_on_a_broken_answer_stands_in_line_again(imported: Imported) -> None:
+    refused = imported.stands["completed, and its first answer is a refusal"]
+    assert {key: found[:2] for key, found in refused.items()} == {
+        "one": ("failed", "refused"), "two": ("pending", ""), "three": ("pending", ""),
+    }  # fmt: skip
+    below_cut = imported.stands["at work below an answer that was cut"]
+    assert [found[0] for found in below_cut.values()] == ["cut_off", "pending", "pending"]

@@ -168,7 +168,7 @@ def test_a_row_renewed_in_the_meantime_is_left_alone(passed):
     pks = list(StepAttempt.objects.filter(status="running").values_list("pk", flat=True))
     alive = attempts_of(runs[0], "one")[0]
     StepAttempt.objects.filter(pk=alive.pk).update(due_at=later(60))
-    done = recovery.expire_together(pks)
+    done = recovery.RECOVERY.expire_together(pks)
     assert set(done) == set(pks) - {alive.pk}
     alive.refresh_from_db()
     assert alive.status == "running"

@@ -6,22 +6,17 @@ of it costs what it costs in a larger one: more than any of these indexes.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from bench import rows
 from nyxcore import health, sweep, workers
-from nyxcore.calls import CALLS, Call
 from nyxcore.dbtime import ago
-from nyxcore.pulse import Process
 from tests.factories import make_user
+from tests.plans import Plans, captured, of_pulse, plan_of
 from workflows import recovery, runner
 from workflows.models import StepAttempt
 
@@ -46,90 +41,29 @@ def fill() -> Any:
     return busy
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for below in plan.get("Plans", ()):
-        yield from nodes(below)
-
-
-def plan_of(query: str, values: Any = None) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {query}", values)
-        found = cursor.fetchone()[0]
-    return list(nodes((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]))
-
-
-def captured(action: Callable[[], Any]) -> list[tuple[str, Any]]:
-    """The statements of an action that touch attempts. What it wrote is undone, so that each begins alike."""
-    point = transaction.savepoint()
-    with CaptureQueriesContext(connection) as seen:
-        action()
-    transaction.savepoint_rollback(point)
-    words = ("SELECT", "UPDATE", "WITH")
-    return [
-        (query["sql"].replace("%", "%%"), ())
-        for query in seen.captured_queries
-        if ATTEMPTS in query["sql"] or "nyxcore_active" in query["sql"]
-        if query["sql"].lstrip().startswith(words)
-    ]
-
-
-class Heard:
-    """In place of the pulse's own connection: keeps what is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, Any]] = []
-
-    def execute(self, query: str, values: Any = None) -> Any:
-        self.asked.append((query, values))
-        assert connection.connection is not None
-        return connection.connection.execute(query, values)
-
-
-def pulse() -> list[tuple[str, Any]]:
-    """A beat of a worker that holds sixteen attempts."""
-    heard = Heard()
-    with ExitStack() as stack:
-        for attempt in StepAttempt.objects.filter(status="running")[:16]:
-            stack.enter_context(CALLS.holding(Call((ATTEMPTS, attempt.pk), "c", "e", attempt.worker, 1e12)))
-        Process(worker="bench", threads=16)._beat(heard)  # type: ignore[arg-type]
-    return [(query, values) for query, values in heard.asked if ATTEMPTS in query]
-
-
 def test_no_question_that_is_asked_all_the_time_reads_all_attempts():
     owner = fill()
     client = Client()
     client.force_login(owner)
     client.get("/workflows/")
     stale = list(StepAttempt.objects.filter(status="running", due_at__lt=ago(0)).values_list("pk", flat=True))
-    asked = {
-        "claim": captured(lambda: runner.claim("bench:1")),
-        "pulse": pulse(),
-        "sweep: find": captured(lambda: sweep.run_pass(dry_run=True)),
-        "sweep: ring": captured(lambda: recovery.redeliver(stale)),
-        "sweep: end many": captured(lambda: recovery.expire_together(stale)),
-        "list page": captured(lambda: client.get("/workflows/")),
-        "active page": captured(lambda: client.get("/active/")),
-        "count in the navigation": captured(lambda: client.get("/active/count/")),
-        "figures": captured(health.metrics_text),
-        "workers": captured(workers.overview),
-    }
-    plans = {name: [plan_of(*query) for query in queries] for name, queries in asked.items()}
-    found = {
-        name: [node for plan in many for node in plan if node.get("Relation Name") == ATTEMPTS]
-        for name, many in plans.items()
-    }
-    whole = {
-        name: node["Node Type"]
-        for name, some in found.items()
-        for node in some
-        if node["Node Type"] == "Seq Scan"
-    }
-    assert whole == {}
-    indexes = {
-        name: {node["Index Name"] for plan in many for node in plan if "Index Name" in node}
-        for name, many in plans.items()
-    }
+    plans = Plans(
+        ATTEMPTS,
+        {
+            "claim": captured(ATTEMPTS, lambda: runner.claim("bench:1")),
+            "pulse": of_pulse(StepAttempt),
+            "sweep: find": captured(ATTEMPTS, lambda: sweep.run_pass(dry_run=True)),
+            "sweep: ring": captured(ATTEMPTS, lambda: recovery.RECOVERY.redeliver(stale)),
+            "sweep: end many": captured(ATTEMPTS, lambda: recovery.RECOVERY.expire_together(stale)),
+            "list page": captured(ATTEMPTS, lambda: client.get("/workflows/")),
+            "active page": captured(ATTEMPTS, lambda: client.get("/active/")),
+            "count in the navigation": captured(ATTEMPTS, lambda: client.get("/active/count/")),
+            "figures": captured(ATTEMPTS, health.metrics_text),
+            "workers": captured(ATTEMPTS, workers.overview),
+        },
+    )
+    assert plans.whole == set()
+    indexes = plans.indexes
     assert {"attempt_pending", "attempt_running"} <= indexes["claim"]
     assert indexes["sweep: find"] >= {"attempt_pending", "attempt_running", "attempt_waiting"}
     assert indexes["figures"] & PARTIAL >= {"attempt_pending", "attempt_running", "attempt_waiting"}
@@ -137,7 +71,7 @@ def test_no_question_that_is_asked_all_the_time_reads_all_attempts():
     for name, some in indexes.items():
         ours = {index for index in some if index.startswith(("attempt_", "workflows_stepattempt"))}
         assert ours <= PARTIAL | BY_KEY, name
-    assert all(found[name] for name in set(asked) - {"count in the navigation"})
+    assert {name for name, some in plans.found.items() if not some} <= {"count in the navigation"}
 
 
 def test_the_search_for_plans_finds_a_scan_of_all():

@@ -720,6 +720,24 @@ def test_all_leases_expired_at_once_after_an_outage_waits_one_lease():
     assert [a.reason for a in attempts_of(second, "one")] == ["lost", ""]
 
 
+@pytest.mark.parametrize(("lease", "every"), [(30, 10), (30, 300), (60, 10), (60, 1)])
+def test_an_outage_that_raises_no_guard_costs_the_living_nothing(settings, lease, every):
+    """The longest one that looks like no gap, after a beat that was just due: whatever the settings are."""
+    settings.NYXCORE_LEASE, settings.NYXCORE_SWEEP_EVERY = lease, every
+    living, dead = make_workflow(start=True), make_workflow(start=True)
+    for attempt, silent in ((claim(), sweep.gap() + lease / 6), (claim(), 2 * lease)):
+        StepAttempt.objects.filter(pk=attempt.pk).update(
+            heartbeat_at=ago(silent), due_at=later(lease - silent)
+        )
+    SweepState.objects.update_or_create(
+        id=1, defaults={"last_pass": ago(sweep.gap() - 1), "guard_until": None}
+    )
+    sweep.run_pass(force=True)
+    assert statuses(living)["one"] == "running"
+    assert [a.reason for a in attempts_of(dead, "one")] == ["lost", ""]
+    assert attempts_of(living, "one")[0].reason == ""
+
+
 def test_passes_that_come_late_keep_no_guard_up(settings):
     """On a busy machine a pass may take more than two intervals; leases are good for longer than that."""
     settings.NYXCORE_SWEEP_EVERY = settings.NYXCORE_LEASE / 10

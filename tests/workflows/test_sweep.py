@@ -122,7 +122,7 @@ def test_resume_goes_on_alike_after_a_sweep_and_after_a_failure(swept):
 @contextmanager
 def process(settings: Any, every: float, worker: str = "") -> Iterator[None]:
     """The threads of a process that passes so often."""
-    settings.NYXCORE_SWEEP_EVERY = every
+    settings.NYXCORE_LEASE, settings.NYXCORE_SWEEP_EVERY = 3 * every, every
     one = pulse.Process(worker=worker, threads=1)
     CALLS.draining = bool(worker)  # it shall claim nothing
     one.start()
@@ -149,7 +149,7 @@ def test_the_start_of_a_worker_alone_finds_it(settings):
 
 def test_the_start_of_a_web_process_alone_finds_it(settings):
     """By the server's own start-up message, as uvicorn sends it."""
-    settings.NYXCORE_SWEEP_EVERY = NEVER
+    settings.NYXCORE_LEASE, settings.NYXCORE_SWEEP_EVERY = 3 * NEVER, NEVER
     workflow = dead()
     passed(NEVER * 1.5)
     said: list[dict[str, Any]] = []
@@ -260,14 +260,14 @@ def test_a_page_full_of_rows_that_cannot_be_moved_hides_no_later_ones(small_page
 def test_a_page_full_of_rows_whose_handler_raises_hides_no_later_ones(small_pages, monkeypatch):
     workflows = several_dead(5)
     bad = {w.pk for w in workflows[:3]}
-    original = engine.end_for
+    original = engine.follow
 
-    def end_for(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
+    def follow(workflow: Workflow, attempt: StepAttempt, result: Result) -> None:
         if workflow.pk in bad:
             raise ValueError("cannot be ended")
         original(workflow, attempt, result)
 
-    monkeypatch.setattr(engine, "end_for", end_for)
+    monkeypatch.setattr(engine, "follow", follow)
     found = sweep.run_pass()
     assert [line.done for line in found[:3]] == ["failed: cannot be ended"] * 3
     assert [known(w) for w in workflows] == [False, False, False, True, True]

@@ -8,11 +8,13 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from nyxcore import thinning
 from nyxcore.dbtime import ago
 from tests.factories import attempts_of, make_workflow, step_of
 from tests.workflows.engine_helpers import claim, fail, finish, statuses
-from workflows import services, thinning
+from workflows import services
 from workflows.models import StepAttempt, Workflow
+from workflows.recovery import OLD_TEXTS as WORKFLOWS
 
 pytestmark = pytest.mark.django_db
 
@@ -142,7 +144,7 @@ def test_a_dry_run_tells_and_changes_nothing():
 def test_a_second_run_finds_nothing_and_one_that_was_ended_goes_on():
     for _ in range(3):
         aged(answered_twice())
-    batches = thinning.thin(30, batch=2)
+    batches = thinning.thin(WORKFLOWS, 30, batch=2)
     assert next(batches).attempts == 2  # ended after its first batch
     assert thin().startswith("4 attempts thinned")
     assert thin().startswith("0 attempts thinned")
@@ -153,7 +155,19 @@ def test_batches_are_small_and_grow_smaller_when_they_are_slow(monkeypatch):
         aged(answered_twice())
     monkeypatch.setattr(thinning, "SLOW", -1.0)
     monkeypatch.setattr(thinning, "AT_LEAST", 1)
-    assert [batch.attempts for batch in thinning.thin(30, batch=8)] == [8, 4]
+    assert [batch.attempts for batch in thinning.thin(WORKFLOWS, 30, batch=8)] == [8, 4]
+
+
+def test_a_statement_that_takes_too_long_is_undone_and_made_smaller(monkeypatch):
+    """As when the disk is busy: its rows are free again at once, and nothing is left out."""
+    for _ in range(4):
+        aged(answered_twice())
+    slowly = "SELECT count(*) + 0 * sum(length(pg_sleep(0.02)::text))"  # for each row
+    monkeypatch.setattr(thinning, "_THIN", thinning._THIN.replace("SELECT count(*)", slowly))
+    batches = list(thinning.thin(WORKFLOWS, 30, batch=8))
+    assert sum(batch.attempts for batch in batches) == 8
+    assert max(batch.attempts for batch in batches) < 8
+    assert all("thinned" in attempt.request for attempt in StepAttempt.objects.all())
 
 
 def test_pages_say_that_it_was_thinned(client):

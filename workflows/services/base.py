@@ -41,9 +41,8 @@ def check_needs(workflow: Workflow, step: Step) -> None:
 
 
 def release_hold(workflow: Workflow) -> None:
-    if workflow.held_by_id:
-        workflow.held_by = None
-        workflow.save(update_fields=["held_by"])
+    if workflow.is_held:
+        workflow.let_go()
         touch(Workflow, [workflow.pk])
 
 

@@ -88,7 +88,7 @@ def start_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None
 def pause_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:
     """Open nothing new; what streams ends normally."""
     with verb(workflow.pk, by, "pause", kind=kind) as locked:
-        if locked.held_by_id or locked.status not in (S.RUNNING, S.PAUSED):
+        if locked.is_held or locked.status not in (S.RUNNING, S.PAUSED):
             raise Refused(f"This workflow cannot be paused: it is {Status(locked.status).label.lower()}.")
         locked.held_by = by
         locked.save(update_fields=["held_by"])
@@ -113,7 +113,7 @@ def resume_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> Non
             raise Refused(
                 f"There is nothing to resume: the workflow is {Status(locked.status).label.lower()}."
             )
-        if locked.status == S.RUNNING and not locked.held_by_id:
+        if locked.status == S.RUNNING and not locked.is_held:
             raise Refused("The workflow is running already.")
         release_hold(locked)
         if locked.status in CLOSED:
@@ -133,9 +133,7 @@ def cancel_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> Non
         for status in open_steps:
             steps = Step.objects.filter(workflow=locked, status=status).values_list("pk", flat=True)
             transition_all(Step, list(steps), status, S.CANCELLED, reason=Reason.USER)
-        if locked.held_by_id:
-            locked.held_by = None
-            locked.save(update_fields=["held_by"])
+        locked.let_go()
         transition(locked, Status(locked.status), S.CANCELLED, reason=Reason.USER)
 
 

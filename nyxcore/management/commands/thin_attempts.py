@@ -7,14 +7,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from nyxcore import ui
-from workflows import thinning
+from nyxcore import thinning, ui
 
 
 class Command(BaseCommand):
     help = (
-        "Take the prompts, and the answers that a later attempt has replaced, out of the attempts of runs that ended "
-        "that long ago. Accepted outputs, tokens, cost and reasons stay. It may be ended and run again at any time."
+        "Take the prompts, and the answers that nothing reads any more, out of the attempts of workflows and analyses "
+        "that ended that long ago. Accepted outputs, findings, tokens, cost and reasons stay. It may be ended and run "
+        "again at any time."
     )
     requires_system_checks: list[str] = []
 
@@ -31,11 +31,14 @@ class Command(BaseCommand):
     def handle(self, *, older_than: int, dry_run: bool, batch: int, **options: Any) -> None:
         attempts = freed = statements = 0
         longest = 0.0
-        for done in thinning.thin(older_than, batch=max(1, batch), dry_run=dry_run):
-            attempts, freed, statements = attempts + done.attempts, freed + done.freed, statements + 1
-            longest = max(longest, done.seconds)
-            if done.attempts and options["verbosity"] > 1:
-                self.stdout.write(f"up to attempt {done.upto}: {done.attempts:,}, {ui.size(done.freed)}")
+        for app, texts in thinning.TEXTS.items():
+            for done in thinning.thin(texts, older_than, batch=max(1, batch), dry_run=dry_run):
+                attempts, freed, statements = attempts + done.attempts, freed + done.freed, statements + 1
+                longest = max(longest, done.seconds)
+                if done.attempts and options["verbosity"] > 1:
+                    self.stdout.write(
+                        f"{app}, up to attempt {done.upto}: {done.attempts:,}, {ui.size(done.freed)}"
+                    )
         what = f"{attempts:,} attempt{'' if attempts == 1 else 's'}"
         if dry_run:
             self.stdout.write(f"{what} would be thinned; their texts take {ui.size(freed)}.")
