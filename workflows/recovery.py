@@ -15,7 +15,7 @@ from nyxcore.dbtime import ago, later, since
 from nyxcore.llm.base import LLMError
 from nyxcore.pulse import tell_to_stop
 from nyxcore.states import SWEEP, OfRow, Reason, Status, acting, transition, transition_all
-from workflows import engine, explain, imported, requests, runner
+from workflows import engine, explain, imported, requests, runner, together
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome
 from workflows.models import Step, StepAttempt, Workflow
@@ -84,13 +84,12 @@ def _expire_together(pks: list[int]) -> dict[int, str]:
             )
             done |= dict.fromkeys(moved, f"ended as {reason}")
         tell_to_stop(StepAttempt._meta.db_table, list(done), "gone")
-        for attempt in silent:
+        ended = [attempt for attempt in silent if attempt.pk in done]
+        for attempt in ended:
             requests.estimate_cost(attempt)
-            engine.follow(locked[attempt.step.workflow_id], attempt, Result(S.FAILED, attempt.verdict))
-        for pk in sorted({attempt.step.workflow_id for attempt in silent}):
-            engine.settle(locked[pk])
+        together.follow(locked, ended)
         stands = dict(Step.objects.filter(attempts__in=list(done)).values_list("pk", "status"))
-    follows = {attempt.pk: _what_follows(stands[attempt.step_id]) for attempt in silent if attempt.pk in done}
+    follows = {attempt.pk: _what_follows(stands[attempt.step_id]) for attempt in ended}
     return {pk: f"{did}; {follows[pk]}" for pk, did in done.items()}
 
 
