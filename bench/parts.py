@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.processes import BARE, STARTED, idle_memory, pss, worker, workers
+from nyxcore.processes import end_child
+from nyxcore.worker import worker_program
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,19 @@ def load(bench: Bench) -> Lines:
     from bench import load
 
     other = get_user_model().objects.create_user("other")
-    command = [sys.executable, "-m", "nyxcore.worker"]
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
         def begin() -> list[int]:
-            started = [
-                subprocess.Popen([*command, f"w{n}"], env=bench.env) for n in range(bench.options.workers)
-            ]
-            for one in started:
-                stack.callback(one.wait, 40)
-                stack.callback(one.terminate)
-            return [one.pid for one in started]
+            pids = []
+            for n in range(
+                bench.options.workers
+            ):  # as `up` starts them, so that the processor is shared alike
+                program = worker_program(f"w{n}", folder / f"w{n}", bench.env)
+                child = program.spawn(None)
+                stack.callback(end_child, child, program)
+                pids.append(child.pid)
+            return pids
 
         yield load.line(load.measure(bench.owner, other, bench.options.runs, begin, pss))
 

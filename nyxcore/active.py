@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import QuerySet
+
 SHOWN = 100  # runs of each source
 
 
@@ -53,11 +55,13 @@ class ActiveRun:
 
 @dataclass(frozen=True)
 class Source:
-    """One app's runs. `count` has to be cheap: it is asked on every page."""
+    """One app's runs."""
 
     name: str
     noun: str  # as people call one of its runs
-    count: Callable[[Any], int]  # runs that are running or paused, for a user
+    active: Callable[
+        [Any], QuerySet[Any]
+    ]  # those at work or paused that a user may see; counted on every page
     rows: Callable[[Any, int], Sequence[ActiveRun]]  # at most that many, those that need somebody first
 
 
@@ -94,8 +98,9 @@ def register(source: Source) -> None:
 
 
 def count(user: Any) -> int:
-    """How many runs are active that `user` may see."""
-    return sum(source.count(user) for source in SOURCES.values())
+    """How many runs are active that `user` may see; one statement, by the partial indexes over active rows."""
+    first, *others = [source.active(user).order_by().values("pk") for source in SOURCES.values()]
+    return first.union(*others, all=True).count()
 
 
 def count_for(request: Any) -> int:

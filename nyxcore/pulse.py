@@ -183,6 +183,7 @@ class Process:
 
     def _sweeper(self) -> None:
         while not self.closed.is_set():
+            began = time.monotonic()
             try:
                 sweep.run_pass()
                 if self.worker:
@@ -194,7 +195,7 @@ class Process:
                 log.exception("sweep: this pass failed")
             finally:
                 connections.close_all()
-            self.closed.wait(sweep.every())
+            self.closed.wait(sweep.wait_after(time.monotonic() - began))
 
     def _bulk(self) -> None:
         """Bulk actions have a thread of their own: to cancel many runs must not wait for one of them to end."""

@@ -7,7 +7,7 @@ locks the run, judges again, and acts as the sweep.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.db import InterfaceError, OperationalError, connection
@@ -69,6 +69,16 @@ class Recovery:
     def follow(self, run: Any, attempt: Any, result: Result, made: Any) -> str:
         """Move the item of an attempt that has ended; the reason for which the run has to stop, if any."""
         raise NotImplementedError
+
+    def follow_all(self, runs: Mapping[int, Any], ended: Sequence[Any]) -> None:
+        """The same for many attempts that have failed as their `verdict` says; then settle their runs."""
+        stops: dict[int, str] = {}
+        for attempt in ended:
+            pk = self._run_of(attempt)
+            stop = self.follow(runs[pk], attempt, Result(S.FAILED, attempt.verdict), None)
+            stops[pk] = stops.get(pk) or stop
+        for pk in sorted(stops):
+            self.settle(runs[pk], stops[pk])
 
     def settle(self, run: Any, stop: str = "") -> None:
         """Decide what is next in a locked run, and do it."""
@@ -189,16 +199,12 @@ class Recovery:
                 )
                 done |= dict.fromkeys(moved, f"ended as {reason}")
             tell_to_stop(self.attempts._meta.db_table, list(done), "gone")
-            stops: dict[int, str] = {}
-            for attempt in silent:
+            ended = [attempt for attempt in silent if attempt.pk in done]
+            for attempt in ended:
                 self.estimate_cost(attempt)
-                pk = self._run_of(attempt)
-                stop = self.follow(locked[pk], attempt, Result(S.FAILED, attempt.verdict), None)
-                stops[pk] = stops.get(pk) or stop
-            for pk in sorted(stops):
-                self.settle(locked[pk], stops[pk])
+            self.follow_all(locked, ended)
             stands = dict(self._items_of(done).values_list("pk", "status"))
-        follows = {a.pk: self._what_follows(stands[self._item_of(a)]) for a in silent if a.pk in done}
+        follows = {attempt.pk: self._what_follows(stands[self._item_of(attempt)]) for attempt in ended}
         return {pk: f"{did}; {follows[pk]}" for pk, did in done.items()}
 
     def _items_of(self, pks: Iterable[int]) -> QuerySet[Any]:

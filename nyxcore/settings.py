@@ -205,6 +205,7 @@ NYXCORE_LOST_RETRIES = env_int("NYXCORE_LOST_RETRIES", 1)  # new attempts after 
 NYXCORE_STEP_DEADLINE = env_float("NYXCORE_STEP_DEADLINE", 3600, least=1)  # s one attempt may take
 NYXCORE_GRACE = env_float("NYXCORE_GRACE", 20)  # s between SIGTERM and hand-over
 NYXCORE_WORKER_THREADS = env_int("NYXCORE_WORKER_THREADS", 16, least=1)
+NYXCORE_WORKER_NICE = env_int("NYXCORE_WORKER_NICE", 5)  # 0 to 19: how far workers stand back behind pages
 NYXCORE_MAX_INPUT = env_int("NYXCORE_MAX_INPUT", 1_000_000, least=1)  # bytes of one workflow's input
 
 # --- analyses ---

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 500  # rows that are read at once
 FEW = 10  # silent rows that are ended one by one; more of them together
+MAY_PASS, LOOK_AGAIN = 0.8, 0.9  # of an interval after a pass: the next one may begin; a process looks for it
 DEADLINE_SLACK = 60  # s beyond its deadline that a living attempt gets to end by itself
 _LOCK = 0x6E7978  # advisory lock of the pass ("nyx")
 CLOCK = "clock_timestamp()"
@@ -159,6 +160,12 @@ def gap() -> float:
     return max(2 * every(), settings.NYXCORE_LEASE / 2)
 
 
+def wait_after(seconds: float) -> float:
+    """Seconds until a process looks for its next pass, after one that took so long: a busy machine may be late then,
+    and the pass still comes within its interval."""
+    return max(LOOK_AGAIN * every() - seconds, (1 - LOOK_AGAIN) * every())
+
+
 def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     """(guard holds, this pass is ours). Records a whole pass, and raises the guard once for each gap between passes.
 
@@ -172,7 +179,7 @@ def _enter(*, record: bool, force: bool) -> tuple[bool, bool]:
     alone = "pg_try_advisory_xact_lock(%(lock)s)"
     values = {
         "gap": gap(),
-        "every": every() * 0.8,
+        "every": every() * MAY_PASS,
         "lease": settings.NYXCORE_LEASE,
         "force": force,
         "lock": _LOCK,

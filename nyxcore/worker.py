@@ -76,6 +76,18 @@ def worker_for_a_while(folder: Path, env: Mapping[str, str] | None = None) -> It
         ready.unlink(missing_ok=True)
 
 
+def step_aside(nice: int) -> None:
+    """Let pages go before the work of this process while both want the processor; alone it gets all of it.
+
+    Linux may share the processor out among sessions first, and there a value counts only among the processes of
+    one session: a session of our own, as `up` gives each worker, takes the value too.
+    """
+    now = os.nice(nice)  # at most 19, whatever is asked for
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # nothing is shared out among sessions here
+            Path("/proc/self/autogroup").write_text(str(now))
+
+
 def main() -> None:
     """Run a worker; `python -m nyxcore.worker NAME`, NAME being unique on its broker.
 
@@ -89,6 +101,8 @@ def main() -> None:
     from django.conf import settings
 
     from nyxcore.celery import app
+
+    step_aside(settings.NYXCORE_WORKER_NICE)
 
     def say_so(**_kwargs: object) -> None:
         Path(os.environ["NYXCORE_READY_FILE"]).touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from nyxcore import attempts
@@ -58,3 +59,14 @@ def cause(step: Step, before: StepAttempt | None, *, rerun: bool = False) -> str
 def tries(step: Step, cause: str) -> int:
     """How many attempts of that cause a step has had since the last one that a person caused."""
     return attempts.tries(StepAttempt.objects.filter(step=step, branch=""), cause)
+
+
+def tries_of(steps: Iterable[int], cause: str) -> dict[int, tuple[int, int]]:
+    """The same for many steps in one statement: the number of the last attempt, and the tries."""
+    found: dict[int, tuple[int, int]] = {}
+    rows = StepAttempt.objects.filter(step__in=list(steps), branch="").order_by("number")
+    for step, number, why, person in rows.values_list("step", "number", "cause", "caused_by"):
+        before = found.get(step, (0, 0))[1]
+        by_person = why in attempts.PERSON_CAUSES or person is not None
+        found[step] = number, 0 if by_person else before + (why == cause)
+    return found

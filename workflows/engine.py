@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -44,19 +44,23 @@ def lock_all_free(pks: Sequence[int]) -> dict[int, Workflow]:
 # --- what comes next ---
 
 
-def settle(workflow: Workflow, *, claim_as: str = "", rerun: bool = False) -> int | None:
+def settle(
+    workflow: Workflow, *, claim_as: str = "", rerun: bool = False, steps: Sequence[StepState] | None = None
+) -> int | None:
     """Decide what is next in a locked workflow and do it; the only place that does.
 
     Opens what is ready, takes back what must not start, and moves the workflow. With `claim_as` the first attempt
     opened is claimed for that worker at once, and its primary key returned; doorbells go out for the others.
-    `rerun`: what opens starts afresh, whatever its earlier attempts were asked for.
+    `rerun`: what opens starts afresh, whatever its earlier attempts were asked for. `steps`: as they have been read
+    under the lock, by who settles many.
     """
     if workflow.status not in (S.RUNNING, S.PAUSED):
         return None
     held = workflow.is_held
     over_budget = False
     while True:
-        decision = decide(load(workflow.pk), held=held, over_budget=over_budget)
+        known, steps = load([workflow.pk])[workflow.pk] if steps is None else steps, None
+        decision = decide(known, held=held, over_budget=over_budget)
         if not _park(decision.park, Reason.USER if held else ""):
             continue  # a claim takes no lock of the workflow: decide again with what it has left
         opened, over_now, changed = _open_ready(workflow, decision.open, claim_as, rerun)
@@ -72,24 +76,23 @@ def settle(workflow: Workflow, *, claim_as: str = "", rerun: bool = False) -> in
     return opened[0] if claim_as and opened else None
 
 
-def load(workflow_pk: int) -> list[StepState]:
-    """The steps of a workflow as `decide` needs them, in order."""
+def load(workflows: Sequence[int]) -> dict[int, list[StepState]]:
+    """For each of these workflows its steps as `decide` needs them, in order."""
+    found: dict[int, list[StepState]] = {pk: [] for pk in workflows}
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT s.id, s.key, s.status, s.needs, s.reason, a.status,
+            """SELECT s.workflow_id, s.id, s.key, s.status, s.needs, s.reason, a.status,
                       coalesce(a.cause IN ('retry', 'continue', 'rerun') AND a.caused_by_id IS NOT NULL, false)
                  FROM workflows_step s
                  LEFT JOIN workflows_stepattempt a
                    ON a.step_id = s.id AND a.status IN ('pending', 'running', 'waiting')
-                WHERE s.workflow_id = %s ORDER BY s.position""",
-            [workflow_pk],
+                WHERE s.workflow_id = ANY(%s) ORDER BY s.position""",
+            [list(workflows)],
         )
-        return [
-            StepState(
-                pk, key, Status(status), tuple(needs), reason, Status(attempt) if attempt else None, asked
-            )
-            for pk, key, status, needs, reason, attempt, asked in cursor.fetchall()
-        ]
+        for workflow, pk, key, status, needs, reason, attempt, asked in cursor.fetchall():
+            at = Status(attempt) if attempt else None
+            found[workflow].append(StepState(pk, key, Status(status), tuple(needs), reason, at, asked))
+    return found
 
 
 def _park(steps: Sequence[StepState], reason: str) -> bool:
@@ -189,11 +192,7 @@ def open_attempt(
     LLMError (the prompt cannot be filled) before anything is written.
     """
     if after is not None:
-        fields = {
-            "comment": after.comment,
-            "max_tokens": after.max_tokens,
-            "continues_id": after.continues_id,
-        } | fields
+        fields = _taken_over(after) | fields
     if workflow.budget is not None:
         fields["reserved"] = _reserve(workflow, step, fields)
     if claim_as:
@@ -225,6 +224,33 @@ def record_edit(step: Step, output: str) -> None:
     )
     Step.objects.filter(pk=step.pk).update(output=output)
     touch(Step, [step.pk])
+
+
+def open_after_loss(lost: Sequence[StepAttempt], numbers: Mapping[int, int]) -> None:
+    """What `open_attempt` does after each of these lost attempts, in two statements for all: their steps run, none
+    of their workflows has a budget, and `numbers` has the last number of each step."""
+    waits: dict[str, Any] = {"cause": Cause.LOST, "due_at": later(RING_AFTER), "queued_at": later(0.0)}
+    StepAttempt.objects.bulk_create(
+        StepAttempt(
+            step=attempt.step,
+            number=numbers[attempt.step_id] + 1,
+            kind=attempt.step.kind,
+            **_taken_over(attempt),
+            **waits,
+        )
+        for attempt in lost
+    )
+    touch(Step, [attempt.step_id for attempt in lost])
+    transaction.on_commit(lambda: ring(len(lost)))
+
+
+def _taken_over(attempt: StepAttempt) -> dict[str, Any]:
+    """What a person asked for there, and the text that it went on from."""
+    return {
+        "comment": attempt.comment,
+        "max_tokens": attempt.max_tokens,
+        "continues_id": attempt.continues_id,
+    }
 
 
 def _insert(step: Step, *, cause: str, **fields: Any) -> StepAttempt:

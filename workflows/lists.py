@@ -25,7 +25,7 @@ from nyxcore.access import signed_in
 from nyxcore.dbtime import Clock
 from nyxcore.models import BulkAction
 from nyxcore.states import Status
-from workflows import bulk
+from workflows import bulk, rows
 from workflows.filters import STATUSES, Filter
 from workflows.models import Workflow
 from workflows.querysets import WorkflowQuerySet
@@ -78,7 +78,8 @@ def workflow_list(request: HttpRequest) -> HttpResponse:
     page = _page(view, visible, total, request.GET.get("page", "1"))
     under_way = list(BulkAction.objects.open().filter(owner=request.user.pk).defer("rows"))
     context: dict[str, Any] = {
-        "section": "workflows", "page": page, "view": view, "filter": view.filter, "total": total,
+        "section": "workflows", "page": page, "lines": rows.runs(page.object_list), "total": total,
+        "view": view, "filter": view.filter,
         "chips": _chips(view, counts), "criteria": _criteria(view), "headings": _headings(view),
         "any_at_all": bool(counts) or not view.filter.is_empty or bool(view.filter.wrong) or visible.exists(),
         "previous": view.query(page=page.number - 1), "next": view.query(page=page.number + 1),
@@ -111,13 +112,13 @@ def _page(view: View, visible: WorkflowQuerySet, total: int, number: str) -> Pag
     return page
 
 
-def _sorted(rows: WorkflowQuerySet, sort: str) -> WorkflowQuerySet:
+def _sorted(found: WorkflowQuerySet, sort: str) -> WorkflowQuerySet:
     name, down = sort.removeprefix("-"), sort.startswith("-")
     if sort in ("", "oldest"):
-        return rows.order_by("pk" if sort else "-pk")
+        return found.order_by("pk" if sort else "-pk")
     if name == "cost":
         # One pass over all attempts; a sub-query for each of 10,000 rows takes longer than the whole page.
-        rows = rows.annotate(spent=Sum("steps__attempts__cost"))
+        found = found.annotate(spent=Sum("steps__attempts__cost"))
     took = ExpressionWrapper(Coalesce("finished_at", Clock()) - F("started_at"), output_field=DurationField())
     keys: dict[str, Any] = {
         "name": Lower("name"),
@@ -126,7 +127,7 @@ def _sorted(rows: WorkflowQuerySet, sort: str) -> WorkflowQuerySet:
         "cost": F("spent"),
     }
     by = keys[name]
-    return rows.order_by(by.desc(nulls_last=True) if down else by.asc(nulls_last=True), "-pk")
+    return found.order_by(by.desc(nulls_last=True) if down else by.asc(nulls_last=True), "-pk")
 
 
 # --- what the page says about its address ---------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q
@@ -15,7 +15,7 @@ from nyxcore.llm.base import LLMError
 from nyxcore.recovery import Recovery, told
 from nyxcore.states import SWEEP, Reason, Status, acting, transition
 from nyxcore.thinning import Texts
-from workflows import engine, explain, requests, runner
+from workflows import engine, explain, requests, runner, together
 from workflows.imported import ImportedWorkflows
 from workflows.kinds import KINDS
 from workflows.kinds.base import Outcome
@@ -47,6 +47,9 @@ class WorkflowRecovery(Recovery):
     def follow(self, run: Any, attempt: Any, result: Result, made: Any) -> str:
         engine.follow(run, attempt, result)
         return ""
+
+    def follow_all(self, runs: Mapping[int, Any], ended: Sequence[Any]) -> None:
+        together.follow(runs, ended)
 
     def settle(self, run: Any, stop: str = "") -> None:
         engine.settle(run)

@@ -38,6 +38,7 @@ TIMES = {
     "NYXCORE_SWEEP_EVERY": f"{SWEEP_EVERY:g}",
     "NYXCORE_GRACE": f"{GRACE:g}",
     "NYXCORE_STUCK_AFTER": "600",
+    "NYXCORE_WORKER_NICE": "0",  # such short leases need their share
     "NYXCORE_PROVIDER_PARALLEL": "64",
     "NYXCORE_WORKER_THREADS": "64",
     "NYXCORE_DB_POOL": "10",

@@ -103,6 +103,18 @@ def test_the_first_password_is_shown_once_and_kept(first, shared):
     assert kept not in shared.text()
 
 
+def test_the_worker_stands_back_behind_the_web_server(shared):
+    worker, web = (os.getpriority(os.PRIO_PROCESS, shared.pid(name)) for name in ("worker", "web"))
+    assert worker == min(web + 5, 19)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no processor shares for sessions here")
+def test_where_sessions_share_the_processor_that_of_the_worker_stands_back_too(shared):
+    worker, web = (Path(f"/proc/{shared.pid(name)}/autogroup").read_text() for name in ("worker", "web"))
+    assert worker.split()[-1] == "5"
+    assert web.split()[-1] == "0"
+
+
 def test_no_folder_above_the_data_changes_its_mode(first):
     assert first.modes[0] == first.modes[1]
 

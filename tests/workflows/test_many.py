@@ -9,7 +9,7 @@ from nyxcore.dbtime import ago, later
 from nyxcore.models import AuditEntry, SweepState
 from tests.factories import attempts_of, make_user, make_workflow
 from tests.workflows.engine_helpers import claim, finish, run_all, silence, statuses
-from workflows import engine, recovery, runner, services
+from workflows import again, engine, recovery, runner, services
 from workflows.models import StepAttempt, Workflow
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seasoned_postgres")]
@@ -172,6 +172,37 @@ def test_a_row_renewed_in_the_meantime_is_left_alone(passed):
     assert set(done) == set(pks) - {alive.pk}
     alive.refresh_from_db()
     assert alive.status == "running"
+
+
+def test_tries_of_many_steps_are_counted_as_those_of_one():
+    causes = (
+        ("start",), ("start", "lost"), ("start", "lost", "lost"), ("start", "lost", "retry", "lost"),
+        ("start", "lost", "backoff", "lost"), ("start", "lost", "edit"),
+    )  # fmt: skip
+    run = make_workflow([{"key": f"s{n}", "needs": []} for n in range(len(causes))])
+    steps = list(run.steps.order_by("position"))
+    for step, history in zip(steps, causes, strict=True):
+        for number, cause in enumerate(history, 1):
+            StepAttempt.objects.create(
+                step=step, number=number, cause=cause, kind="llm", status="cancelled", finished_at=ago(0)
+            )
+    expected = {
+        step.pk: (len(history), again.tries(step, "lost"))
+        for step, history in zip(steps, causes, strict=True)
+    }
+    assert again.tries_of(list(expected), "lost") == expected
+    assert {tries for _number, tries in expected.values()} == {0, 1, 2}
+
+
+def test_many_that_are_lost_a_second_time_fail(passed):
+    runs = lost()
+    sweep_now()
+    for _ in runs:
+        silence(claim(), 120)
+    assert {line.done for line in sweep_now() if line.found == "lost"} == {
+        "ended as lost; the step is failed"
+    }
+    assert [statuses(run)[""] for run in runs] == ["failed"] * MANY
 
 
 def test_the_late_answer_of_one_of_many_is_dropped(passed):

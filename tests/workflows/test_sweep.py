@@ -140,6 +140,15 @@ def test_the_periodic_pass_alone_finds_it(settings):
         eventually(lambda: known(workflow))
 
 
+@pytest.mark.parametrize("took", [0.0, 1.0, 8.5, 60.0])
+def test_a_process_looks_for_its_next_pass_before_the_interval_is_over(settings, took):
+    """By a margin for a busy machine, but not so early that its own last pass turns it away."""
+    every = settings.NYXCORE_SWEEP_EVERY
+    again = took + sweep.wait_after(took)
+    assert again > sweep.MAY_PASS * every
+    assert again == pytest.approx(max(0.9 * every, took + 0.1 * every))
+
+
 def test_the_start_of_a_worker_alone_finds_it(settings):
     workflow = dead()
     passed(NEVER * 1.5)
