@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max
 
-from analysis import plan
+from analysis import hotpath, plan
 from analysis.decide import STOPS, Batch, Decision, Line, decide
 from analysis.models import AnalysisRun, SourceFile, Unit, UnitAttempt, Upload
 from analysis.plan import model_of
@@ -279,7 +280,7 @@ def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
 def finish(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
     """End an attempt that `worker` holds, move its unit, settle. A lost race writes nothing."""
     if result.status == S.COMPLETED and WORKS[attempt.kind].light:
-        _finish_lightly(attempt, result, digest, worker)
+        _finish_lightly(attempt, digest, worker)
         return
     with transaction.atomic():
         run = lock(attempt.unit.run_id)
@@ -287,20 +288,22 @@ def finish(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: 
             settle(run, stop=_follow(run, attempt, result, digest))
 
 
-def _finish_lightly(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
+def _finish_lightly(attempt: UnitAttempt, digest: Digest | None, worker: str) -> None:
     """The same for the many units that change nothing but themselves: many at once need not wait for each other.
 
     Whoever ends last finds nothing open any more and settles; the look comes after the commit, so of two at once at
     least one sees that. Should it die in between, the sweep settles.
     """
-    run = attempt.unit.run
-    with transaction.atomic():
-        if not attempts.end(attempt, result, fence={"worker": worker}):
+    unit = attempt.unit
+    assert digest is not None
+    with nullcontext() if digest.rows is None else transaction.atomic():
+        if not hotpath.end(attempt, worker, digest.result):
             return
-        _follow(run, attempt, result, digest)
-    if _is_due(run.pk, attempt.kind):
+        if digest.rows is not None:
+            WORKS[unit.kind].apply(unit.run, unit, digest)
+    if _is_due(unit.run_id, unit.kind):
         with transaction.atomic():
-            settle(lock(run.pk))
+            settle(lock(unit.run_id))
 
 
 DUE = """

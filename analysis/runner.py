@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from analysis import engine, plan
+from analysis import engine, hotpath, plan
 from analysis.errors import SourceError
 from analysis.models import AnalysisRun, Unit, UnitAttempt
 from analysis.plain import Ask
@@ -38,6 +38,7 @@ QUEUE = Queue(
     runs=AnalysisRun._meta.db_table,
     run="run",
     ready="r.status IN ('scanning', 'analyzing', 'generating') AND (%(paid)s OR a.kind = ANY(%(free)s))",
+    job="analysis_job(a.id)",
 )
 
 
@@ -63,21 +64,15 @@ def work(worker: str, wake: Callable[[], None] | None = None) -> bool:
 def next_attempt(worker: str, *, paid: bool = True) -> UnitAttempt | None:
     """Take the next attempt; after a lost reply the one that was taken then."""
 
-    def again() -> int | None:
-        return attempts.claimed_by(UnitAttempt, worker) or claim(worker, paid=paid)
+    def again() -> UnitAttempt | None:
+        pk = attempts.claimed_by(UnitAttempt, worker)
+        return claim(worker, paid=paid) if pk is None else hotpath.load(pk)
 
-    pk = with_contact(lambda: claim(worker, paid=paid), again=again)
-    return with_contact(lambda: load(pk)) if pk is not None else None
-
-
-def load(pk: int) -> UnitAttempt:
-    """An attempt with its unit and its run."""
-    rows = UnitAttempt.objects.select_related("unit__run")
-    return rows.defer(*(f"unit__run__{name}" for name in engine.LARGE)).get(pk=pk)
+    return with_contact(lambda: claim(worker, paid=paid), again=again)
 
 
-def claim(worker: str, *, paid: bool = True) -> int | None:
-    """The primary key of the next attempt, now held; None when nothing is due or the worker is stopping."""
+def claim(worker: str, *, paid: bool = True) -> UnitAttempt | None:
+    """The next attempt, now held, with its unit and its run; None when nothing is due or the worker is stopping."""
     if CALLS.draining:
         return None
     claimed = QUEUE.claim(worker, paid=paid, free=list(FREE))
@@ -86,7 +81,7 @@ def claim(worker: str, *, paid: bool = True) -> int | None:
     log.info("unitattempt %s pending>running %s", claimed.attempt, worker)
     version = live_version(claimed.item_version, claimed.version)
     events.publish(Hint(f"unit-{claimed.item}", f"analysis-{claimed.run}", version, S.RUNNING))
-    return claimed.attempt
+    return hotpath.attempt_of(claimed.job)
 
 
 def run_attempt(attempt: UnitAttempt, worker: str) -> None:
@@ -208,7 +203,7 @@ def _stopped(
 
 def hand_over(pk: int, worker: str) -> None:
     """For a call that ignores its stop signal while the worker has to go: end its attempt from outside."""
-    attempt = load(pk)
+    attempt = hotpath.load(pk)
     estimate_cost(attempt)
     engine.finish(attempt, Result(S.CANCELLED, Reason.HANDOVER), None, worker)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -41,7 +42,7 @@ UPDATE {attempts} a
        due_at = clock_timestamp() + make_interval(secs => %(lease)s),
        deadline_at = clock_timestamp() + make_interval(secs => next.seconds)
   FROM next WHERE a.id = next.id AND a.status = 'pending'
-RETURNING a.id, next.item, next.version, a.version, next.run
+RETURNING a.id, next.item, next.version, a.version, next.run, {job}
 """
 
 
@@ -54,13 +55,15 @@ class Claimed:
     item_version: int
     version: int
     run: int
+    job: Any  # what the queue's `job` gives
 
 
 @dataclass(frozen=True)
 class Queue:
     """An app's tables: attempts of items (steps, units) of runs.
 
-    `ready` (may it be claimed?) and `seconds` (until its deadline) are SQL over a (attempt), i (item) and r (run).
+    `ready` (may it be claimed?) and `seconds` (until its deadline) are SQL over a (attempt), i (item) and r (run);
+    `job` is SQL over a, for what is needed to run it.
     """
 
     attempts: str
@@ -70,8 +73,9 @@ class Queue:
     run: str
     ready: str
     seconds: str = "%(deadline)s"
+    job: str = "NULL"
 
-    @property
+    @cached_property
     def query(self) -> str:
         return CLAIM.format(**self.__dict__)
 
