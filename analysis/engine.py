@@ -10,7 +10,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max
 
 from analysis import hotpath, plan
 from analysis.decide import STOPS, Batch, Decision, Line, decide
@@ -21,7 +20,6 @@ from analysis.units import WORKS
 from analysis.units.base import Digest
 from nyxcore import attempts
 from nyxcore.attempts import HANDOVERS, RING_AFTER, TRIES, Result, backoff
-from nyxcore.dbtime import later
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.models import Cause
@@ -177,7 +175,7 @@ def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
     units: list[Unit] = []
     for batch in batches:
         ready = Unit.objects.filter(run=run, kind=batch.kind, analyzer=batch.analyzer, status=S.PENDING)
-        units += ready.defer("result", "chunk").order_by("position", "pk")[: batch.at_most]
+        units += ready.only("kind", "tokens").order_by("position", "pk")[: batch.at_most]
     reserved = _reserve(run, units)
     chosen = units[: len(reserved)]
     _insert(run, chosen, reserved)
@@ -238,32 +236,36 @@ def _insert(
     delay: float = 0.0,
     max_tokens: int | None = None,
 ) -> None:
-    """The one place where attempts are added."""
-    earlier = UnitAttempt.objects.filter(unit__in=units).order_by().values_list("unit")
-    numbers: dict[int, int] = dict(earlier.annotate(last=Max("number")))
+    """The one place where attempts are added; a run may open thousands at once, so in one statement."""
     actor = current_actor()
-    by = actor.user_id if actor else None
-    UnitAttempt.objects.bulk_create(
-        UnitAttempt(
-            unit=unit,
-            kind=unit.kind,
-            number=numbers.get(unit.pk, 0) + 1,
-            cause=cause or _cause(unit.pk in numbers, by),
-            caused_by_id=by,
-            max_tokens=max_tokens,
-            reserved=money,
-            due_at=later(delay or RING_AFTER),
-            queued_at=later(delay),
-        )
-        for unit, money in zip(units, reserved, strict=True)
-    )
+    values = {
+        "units": [unit.pk for unit in units],
+        "reserved": list(reserved),
+        "cause": cause,
+        "by": actor.user_id if actor else None,
+        "max_tokens": max_tokens,
+        "delay": delay,
+        "ring": delay or RING_AFTER,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, values)
 
 
-def _cause(tried: bool, by: int | None) -> str:
-    """Why a unit opens where nobody has named a cause."""
-    if not tried:
-        return Cause.START
-    return Cause.RETRY if by else Cause.BACKOFF
+# Where nobody has named a cause: a first try, else one more by a person or by the engine.
+INSERT = """
+INSERT INTO analysis_unitattempt (
+    unit_id, kind, number, cause, caused_by_id, max_tokens, reserved, due_at, queued_at, status, version, reason, error,
+    worker, request, output, stop_reason, model, usage, cost_estimated, request_id)
+SELECT u.id, u.kind, coalesce(earlier.last, 0) + 1,
+       CASE WHEN %(cause)s <> '' THEN %(cause)s WHEN earlier.last IS NULL THEN 'start'
+            WHEN %(by)s::bigint IS NULL THEN 'backoff' ELSE 'retry' END,
+       %(by)s::bigint, %(max_tokens)s::integer, one.reserved, clock_timestamp() + make_interval(secs => %(ring)s),
+       clock_timestamp() + make_interval(secs => %(delay)s), 'pending', 0, '', '', '', '{}', '', '', '', '{}', false, ''
+  FROM unnest(%(units)s::bigint[], %(reserved)s::numeric[]) WITH ORDINALITY AS one (unit, reserved, place)
+  JOIN analysis_unit u ON u.id = one.unit
+  LEFT JOIN LATERAL (SELECT max(number) AS last FROM analysis_unitattempt WHERE unit_id = u.id) earlier ON true
+ ORDER BY one.place
+"""
 
 
 # --- ending ---
