@@ -279,47 +279,46 @@ def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
     return ours
 
 
-def finish(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
-    """End an attempt that `worker` holds, move its unit, settle. A lost race writes nothing."""
+def finish(
+    attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str, *, claim: bool = False
+) -> UnitAttempt | None:
+    """End an attempt that `worker` holds, move its unit, settle. A lost race writes nothing.
+
+    With `claim` the next attempt for that worker, where one was to be had in the same message.
+    """
     if result.status == S.COMPLETED and WORKS[attempt.kind].light:
-        _finish_lightly(attempt, digest, worker)
-        return
+        assert digest is not None
+        return _finish_lightly(attempt, digest, worker, claim)
     with transaction.atomic():
         run = lock(attempt.unit.run_id)
         if attempts.end(attempt, result, fence={"worker": worker}):
             settle(run, stop=_follow(run, attempt, result, digest))
+    return None
 
 
-def _finish_lightly(attempt: UnitAttempt, digest: Digest | None, worker: str) -> None:
+def _finish_lightly(attempt: UnitAttempt, digest: Digest, worker: str, claim: bool) -> UnitAttempt | None:
     """The same for the many units that change nothing but themselves: many at once need not wait for each other.
 
     Whoever ends last finds nothing open any more and settles; the look comes after the commit, so of two at once at
-    least one sees that. Should it die in between, the sweep settles.
+    least one sees that. Should it die in between, the sweep settles. Who has the next attempt of this run in hand is
+    not the last.
     """
     unit = attempt.unit
-    assert digest is not None
     with nullcontext() if digest.rows is None else transaction.atomic():
-        if not hotpath.end(attempt, worker, digest.result):
-            return
-        if digest.rows is not None:
+        ended = hotpath.end(attempt, worker, digest.result, claim=claim)
+        if ended.done and digest.rows is not None:
             WORKS[unit.kind].apply(unit.run, unit, digest)
-    if _is_due(unit.run_id, unit.kind):
+    following = ended.following
+    goes_on = following is not None and following.unit.run_id == unit.run_id
+    if ended.done and (ended.more or not (goes_on or _is_open(unit.run_id))):
         with transaction.atomic():
             settle(lock(unit.run_id))
+    return following
 
 
-DUE = """
-SELECT NOT EXISTS (SELECT FROM analysis_unit u JOIN analysis_unitattempt a ON a.unit_id = u.id
-                    WHERE u.run_id = %(run)s AND a.status IN ('pending', 'running', 'waiting'))
-    OR EXISTS (SELECT FROM analysis_unit WHERE run_id = %(run)s AND kind = %(kind)s AND status = 'pending')
-"""
-
-
-def _is_due(run_pk: int, kind: str) -> bool:
-    """Whether a run can go on: nothing of it is open, or more of that kind might be opened."""
-    with connection.cursor() as cursor:
-        cursor.execute(DUE, {"run": run_pk, "kind": kind})
-        return bool(cursor.fetchone()[0])
+def _is_open(run_pk: int) -> bool:
+    """Whether anything of a run is at work or in line."""
+    return UnitAttempt.objects.filter(unit__run=run_pk, status__in=OPEN).exists()
 
 
 def end_for(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> None:

@@ -79,10 +79,14 @@ class Queue:
     def query(self) -> str:
         return CLAIM.format(**self.__dict__)
 
-    def claim(self, worker: str, **values: Any) -> Claimed | None:
-        """Take the next attempt for `worker`; None when nothing is due. `values` are those that `ready` names."""
+    def values(self, worker: str, **values: Any) -> dict[str, Any]:
+        """What `query` is given to take an attempt for `worker`; `values` are those that `ready` names."""
         lease, deadline = settings.NYXCORE_LEASE, settings.NYXCORE_STEP_DEADLINE
+        return {"worker": worker, "lease": lease, "deadline": deadline, **values}
+
+    def claim(self, worker: str, **values: Any) -> Claimed | None:
+        """Take the next attempt for `worker`; None when nothing is due."""
         with connection.cursor() as cursor:
-            cursor.execute(self.query, {"worker": worker, "lease": lease, "deadline": deadline, **values})
+            cursor.execute(self.query, self.values(worker, **values))
             row = cursor.fetchone()
         return Claimed(*row) if row else None

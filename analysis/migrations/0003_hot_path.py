@@ -27,24 +27,27 @@ $$;
 """
 
 END = """
--- Ends the attempt that `p_worker` holds as completed, and its unit with it. NULL: it is not held any more.
-CREATE FUNCTION analysis_end(p_attempt bigint, p_worker text, p_result jsonb) RETURNS integer LANGUAGE plpgsql AS $$
+-- Ends the attempt that `p_worker` holds as completed, and its unit with it. `ended` is null where it is not held any
+-- more, else the unit's version; `more` tells whether units of that kind wait to be opened.
+CREATE FUNCTION analysis_end(p_attempt bigint, p_worker text, p_result jsonb, OUT ended integer, OUT more boolean)
+LANGUAGE plpgsql AS $$
 DECLARE
     done bigint;
-    row_version integer;
 BEGIN
     UPDATE analysis_unitattempt
        SET status = 'completed', reason = '', status_changed_at = clock_timestamp(), version = version + 1,
            finished_at = greatest(clock_timestamp(), started_at), due_at = NULL, error = '', reserved = NULL
      WHERE id = p_attempt AND status = 'running' AND worker = p_worker RETURNING unit_id INTO done;
     IF NOT FOUND THEN
-        RETURN NULL;
+        RETURN;
     END IF;
     UPDATE analysis_unit
        SET status = 'completed', reason = '', status_changed_at = clock_timestamp(), version = version + 1,
            finished_at = greatest(clock_timestamp(), started_at), result = p_result
-     WHERE id = done AND status = 'running' RETURNING version INTO row_version;
-    RETURN row_version;
+     WHERE id = done AND status = 'running' RETURNING version INTO ended;
+    more := EXISTS (
+        SELECT FROM analysis_unit u JOIN analysis_unit other ON other.run_id = u.run_id AND other.kind = u.kind
+         WHERE u.id = done AND other.status = 'pending');
 END $$;
 """
 
