@@ -238,7 +238,7 @@ def _insert(
 ) -> None:
     """The one place where attempts are added; a run may open thousands at once, so in one statement."""
     actor = current_actor()
-    values = {
+    values: dict[str, Any] = {
         "units": [unit.pk for unit in units],
         "reserved": list(reserved),
         "cause": cause,

@@ -48,7 +48,8 @@ class Ended:
 
 def end(attempt: UnitAttempt, worker: str, result: Mapping[str, Any], *, claim: bool) -> Ended:
     """End as completed an attempt that `worker` holds, and its unit with it; take the next one if `claim`."""
-    query, values = END, {"attempt": attempt.pk, "worker": worker, "result": json.dumps(result)}
+    query = END
+    values: dict[str, Any] = {"attempt": attempt.pk, "worker": worker, "result": json.dumps(result)}
     if claim:
         query, values = f"{END}; {QUEUE.query}", values | QUEUE.values(worker, paid=True, free=[])
     with connection.cursor() as cursor:

@@ -122,6 +122,7 @@ def test_the_architecture_names_every_writer() -> None:
         "nyxcore/states.py",
         "nyxcore/claim.py",
         "workflows/migrations/0003_hot_path.py",
+        "analysis/migrations/0003_hot_path.py",
     }
 
 
