@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max
 
-from analysis import plan
+from analysis import hotpath, plan
 from analysis.decide import STOPS, Batch, Decision, Line, decide
 from analysis.models import AnalysisRun, SourceFile, Unit, UnitAttempt, Upload
 from analysis.plan import model_of
@@ -20,7 +20,6 @@ from analysis.units import WORKS
 from analysis.units.base import Digest
 from nyxcore import attempts
 from nyxcore.attempts import HANDOVERS, RING_AFTER, TRIES, Result, backoff
-from nyxcore.dbtime import later
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.models import Cause
@@ -176,7 +175,7 @@ def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
     units: list[Unit] = []
     for batch in batches:
         ready = Unit.objects.filter(run=run, kind=batch.kind, analyzer=batch.analyzer, status=S.PENDING)
-        units += ready.defer("result", "chunk").order_by("position", "pk")[: batch.at_most]
+        units += ready.only("kind", "tokens").order_by("position", "pk")[: batch.at_most]
     reserved = _reserve(run, units)
     chosen = units[: len(reserved)]
     _insert(run, chosen, reserved)
@@ -237,32 +236,36 @@ def _insert(
     delay: float = 0.0,
     max_tokens: int | None = None,
 ) -> None:
-    """The one place where attempts are added."""
-    earlier = UnitAttempt.objects.filter(unit__in=units).order_by().values_list("unit")
-    numbers: dict[int, int] = dict(earlier.annotate(last=Max("number")))
+    """The one place where attempts are added; a run may open thousands at once, so in one statement."""
     actor = current_actor()
-    by = actor.user_id if actor else None
-    UnitAttempt.objects.bulk_create(
-        UnitAttempt(
-            unit=unit,
-            kind=unit.kind,
-            number=numbers.get(unit.pk, 0) + 1,
-            cause=cause or _cause(unit.pk in numbers, by),
-            caused_by_id=by,
-            max_tokens=max_tokens,
-            reserved=money,
-            due_at=later(delay or RING_AFTER),
-            queued_at=later(delay),
-        )
-        for unit, money in zip(units, reserved, strict=True)
-    )
+    values: dict[str, Any] = {
+        "units": [unit.pk for unit in units],
+        "reserved": list(reserved),
+        "cause": cause,
+        "by": actor.user_id if actor else None,
+        "max_tokens": max_tokens,
+        "delay": delay,
+        "ring": delay or RING_AFTER,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, values)
 
 
-def _cause(tried: bool, by: int | None) -> str:
-    """Why a unit opens where nobody has named a cause."""
-    if not tried:
-        return Cause.START
-    return Cause.RETRY if by else Cause.BACKOFF
+# Where nobody has named a cause: a first try, else one more by a person or by the engine.
+INSERT = """
+INSERT INTO analysis_unitattempt (
+    unit_id, kind, number, cause, caused_by_id, max_tokens, reserved, due_at, queued_at, status, version, reason, error,
+    worker, request, output, stop_reason, model, usage, cost_estimated, request_id)
+SELECT u.id, u.kind, coalesce(earlier.last, 0) + 1,
+       CASE WHEN %(cause)s <> '' THEN %(cause)s WHEN earlier.last IS NULL THEN 'start'
+            WHEN %(by)s::bigint IS NULL THEN 'backoff' ELSE 'retry' END,
+       %(by)s::bigint, %(max_tokens)s::integer, one.reserved, clock_timestamp() + make_interval(secs => %(ring)s),
+       clock_timestamp() + make_interval(secs => %(delay)s), 'pending', 0, '', '', '', '{}', '', '', '', '{}', false, ''
+  FROM unnest(%(units)s::bigint[], %(reserved)s::numeric[]) WITH ORDINALITY AS one (unit, reserved, place)
+  JOIN analysis_unit u ON u.id = one.unit
+  LEFT JOIN LATERAL (SELECT max(number) AS last FROM analysis_unitattempt WHERE unit_id = u.id) earlier ON true
+ ORDER BY one.place
+"""
 
 
 # --- ending ---
@@ -276,45 +279,46 @@ def write_facts(attempt_pk: int, worker: str, facts: dict[str, Any]) -> bool:
     return ours
 
 
-def finish(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
-    """End an attempt that `worker` holds, move its unit, settle. A lost race writes nothing."""
+def finish(
+    attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str, *, claim: bool = False
+) -> UnitAttempt | None:
+    """End an attempt that `worker` holds, move its unit, settle. A lost race writes nothing.
+
+    With `claim` the next attempt for that worker, where one was to be had in the same message.
+    """
     if result.status == S.COMPLETED and WORKS[attempt.kind].light:
-        _finish_lightly(attempt, result, digest, worker)
-        return
+        assert digest is not None
+        return _finish_lightly(attempt, digest, worker, claim)
     with transaction.atomic():
         run = lock(attempt.unit.run_id)
         if attempts.end(attempt, result, fence={"worker": worker}):
             settle(run, stop=follow(run, attempt, result, digest))
+    return None
 
 
-def _finish_lightly(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
+def _finish_lightly(attempt: UnitAttempt, digest: Digest, worker: str, claim: bool) -> UnitAttempt | None:
     """The same for the many units that change nothing but themselves: many at once need not wait for each other.
 
     Whoever ends last finds nothing open any more and settles; the look comes after the commit, so of two at once at
-    least one sees that. Should it die in between, the sweep settles.
+    least one sees that. Should it die in between, the sweep settles. Who has the next attempt of this run in hand is
+    not the last.
     """
-    run = attempt.unit.run
-    with transaction.atomic():
-        if not attempts.end(attempt, result, fence={"worker": worker}):
-            return
-        follow(run, attempt, result, digest)
-    if _is_due(run.pk, attempt.kind):
+    unit = attempt.unit
+    with nullcontext() if digest.rows is None else transaction.atomic():
+        ended = hotpath.end(attempt, worker, digest.result, claim=claim)
+        if ended.done and digest.rows is not None:
+            WORKS[unit.kind].apply(unit.run, unit, digest)
+    following = ended.following
+    goes_on = following is not None and following.unit.run_id == unit.run_id
+    if ended.done and (ended.more or not (goes_on or _is_open(unit.run_id))):
         with transaction.atomic():
-            settle(lock(run.pk))
+            settle(lock(unit.run_id))
+    return following
 
 
-DUE = """
-SELECT NOT EXISTS (SELECT FROM analysis_unit u JOIN analysis_unitattempt a ON a.unit_id = u.id
-                    WHERE u.run_id = %(run)s AND a.status IN ('pending', 'running', 'waiting'))
-    OR EXISTS (SELECT FROM analysis_unit WHERE run_id = %(run)s AND kind = %(kind)s AND status = 'pending')
-"""
-
-
-def _is_due(run_pk: int, kind: str) -> bool:
-    """Whether a run can go on: nothing of it is open, or more of that kind might be opened."""
-    with connection.cursor() as cursor:
-        cursor.execute(DUE, {"run": run_pk, "kind": kind})
-        return bool(cursor.fetchone()[0])
+def _is_open(run_pk: int) -> bool:
+    """Whether anything of a run is at work or in line."""
+    return UnitAttempt.objects.filter(unit__run=run_pk, status__in=OPEN).exists()
 
 
 def end_for(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
+from django.db import connection
+
 from analysis.models import AnalysisRun, Finding, SourceFile
 from analysis.plain import (
     CheckedFinding,
@@ -96,6 +98,17 @@ def read_files(run: AnalysisRun, paths: Iterable[str] | None = None) -> dict[str
     if paths is not None:
         rows = rows.filter(path__in=list(paths))
     return {row.path: (facts_of_file(row), row.content or "") for row in rows}
+
+
+def texts_of(run: AnalysisRun, paths: Iterable[str]) -> dict[str, str]:
+    """Path: text of the files that were read, of `paths`. Each chunk asks this, so it is plain SQL."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT path, content FROM analysis_sourcefile
+                WHERE run_id = %s AND path = ANY(%s) AND read AND content IS NOT NULL""",
+            [run.pk, list(paths)],
+        )
+        return dict(cursor.fetchall())
 
 
 # --- units ---

@@ -10,35 +10,25 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from analysis import engine, plan
+from analysis import engine, hotpath, plan
 from analysis.errors import SourceError
-from analysis.models import AnalysisRun, Unit, UnitAttempt
+from analysis.models import UnitAttempt
 from analysis.plain import Ask
 from analysis.prompting import BadAnswer
 from analysis.units import FREE, WORKS
 from analysis.units.base import Digest
-from nyxcore import attempts, events, llm
+from nyxcore import attempts, llm
 from nyxcore.attempts import Result
 from nyxcore.calls import CALLS, Call, place_if_free
-from nyxcore.claim import Queue
 from nyxcore.contact import with_contact
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import Completion, LLMError, Message, Request, Stopped, classify
-from nyxcore.models import Hint, live_version
 from nyxcore.states import Reason, Status
 
 log = logging.getLogger(__name__)
 S = Status
 TABLE = UnitAttempt._meta.db_table
 TURN = 2.0  # s after which a thread looks for work of other apps, too
-QUEUE = Queue(
-    attempts=TABLE,
-    items=Unit._meta.db_table,
-    item="unit",
-    runs=AnalysisRun._meta.db_table,
-    run="run",
-    ready="r.status IN ('scanning', 'analyzing', 'generating') AND (%(paid)s OR a.kind = ANY(%(free)s))",
-)
 
 
 def work(worker: str, wake: Callable[[], None] | None = None) -> bool:
@@ -56,41 +46,28 @@ def work(worker: str, wake: Callable[[], None] | None = None) -> bool:
             if wake:
                 wake()
                 wake = None
-            run_attempt(attempt, worker)
+            while attempt is not None:
+                attempt = run_attempt(attempt, worker, until=end)
     return True
 
 
 def next_attempt(worker: str, *, paid: bool = True) -> UnitAttempt | None:
-    """Take the next attempt; after a lost reply the one that was taken then."""
+    """Take the next attempt; after a lost reply the one that was taken then. None when the worker is stopping."""
 
-    def again() -> int | None:
-        return attempts.claimed_by(UnitAttempt, worker) or claim(worker, paid=paid)
+    def take() -> UnitAttempt | None:
+        return None if CALLS.draining else hotpath.claim(worker, paid=paid, free=list(FREE))
 
-    pk = with_contact(lambda: claim(worker, paid=paid), again=again)
-    return with_contact(lambda: load(pk)) if pk is not None else None
-
-
-def load(pk: int) -> UnitAttempt:
-    """An attempt with its unit and its run."""
-    rows = UnitAttempt.objects.select_related("unit__run")
-    return rows.defer(*(f"unit__run__{name}" for name in engine.LARGE)).get(pk=pk)
+    return with_contact(take, again=lambda: taken(worker) or take())
 
 
-def claim(worker: str, *, paid: bool = True) -> int | None:
-    """The primary key of the next attempt, now held; None when nothing is due or the worker is stopping."""
-    if CALLS.draining:
-        return None
-    claimed = QUEUE.claim(worker, paid=paid, free=list(FREE))
-    if claimed is None:
-        return None
-    log.info("unitattempt %s pending>running %s", claimed.attempt, worker)
-    version = live_version(claimed.item_version, claimed.version)
-    events.publish(Hint(f"unit-{claimed.item}", f"analysis-{claimed.run}", version, S.RUNNING))
-    return claimed.attempt
+def taken(worker: str) -> UnitAttempt | None:
+    """What this thread of a worker has claimed and not begun."""
+    pk = attempts.claimed_by(UnitAttempt, worker)
+    return None if pk is None else hotpath.load(pk)
 
 
-def run_attempt(attempt: UnitAttempt, worker: str) -> None:
-    """Run one claimed attempt to its end."""
+def run_attempt(attempt: UnitAttempt, worker: str, *, until: float = 0.0) -> UnitAttempt | None:
+    """Run one claimed attempt to its end; the next one if its finish has claimed one, as it may before `until`."""
     unit = attempt.unit
     deadline = time.monotonic() + settings.NYXCORE_STEP_DEADLINE
     shown = WORKS[unit.kind].shown
@@ -99,20 +76,32 @@ def run_attempt(attempt: UnitAttempt, worker: str) -> None:
         done = _perform(attempt, call, worker)
         call.announce()
         if done is None:
-            return
+            return None
         try:
-            _keep(attempt, *done, worker)
+            return _keep(attempt, *done, worker, until)
         except Exception as error:
             log.exception("unitattempt %s: its result cannot be written", attempt.pk)
-            _keep(attempt, attempts.internal(error, call.text()), None, worker)
+            _keep(attempt, attempts.internal(error, call.text()), None, worker, 0.0)
+            return taken(worker)
 
 
-def _keep(attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str) -> None:
+def _keep(
+    attempt: UnitAttempt, result: Result, digest: Digest | None, worker: str, until: float
+) -> UnitAttempt | None:
     """Write what the attempt came to: what was paid for on its own first, then all that follows."""
+
+    def finish() -> UnitAttempt | None:
+        going_on = time.monotonic() < until and not CALLS.draining
+        return engine.finish(attempt, result, digest, worker, claim=going_on)
+
+    def again() -> UnitAttempt | None:
+        engine.finish(attempt, result, digest, worker)
+        return taken(worker)  # the claim may have come through, and its reply was lost
+
     if with_contact(lambda: engine.write_facts(attempt.pk, worker, result.facts)):
-        with_contact(lambda: engine.finish(attempt, result, digest, worker))
-    else:
-        log.info("unitattempt %s was ended by somebody else; its facts are kept", attempt.pk)
+        return with_contact(finish, again=again)
+    log.info("unitattempt %s was ended by somebody else; its facts are kept", attempt.pk)
+    return None
 
 
 def _perform(attempt: UnitAttempt, call: Call, worker: str) -> tuple[Result, Digest | None] | None:
@@ -208,7 +197,7 @@ def _stopped(
 
 def hand_over(pk: int, worker: str) -> None:
     """For a call that ignores its stop signal while the worker has to go: end its attempt from outside."""
-    attempt = load(pk)
+    attempt = hotpath.load(pk)
     estimate_cost(attempt)
     engine.finish(attempt, Result(S.CANCELLED, Reason.HANDOVER), None, worker)
 

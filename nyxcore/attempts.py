@@ -178,8 +178,7 @@ def end(attempt: PaidAttempt, result: Result, *, fence: dict[str, Any]) -> bool:
 
 def store_request(model: type[PaidAttempt], pk: int, worker: str, request: dict[str, Any]) -> bool:
     """Keep what is asked with the attempt before anything is sent; False when it is not ours any more."""
-    held = model._default_manager.filter(pk=pk, status=S.RUNNING, worker=worker)
-    return bool(held.update(request=request))
+    return _set(model, pk, worker, {"request": request}, "=")
 
 
 def write_facts(model: type[PaidAttempt], pk: int, worker: str, facts: dict[str, Any]) -> tuple[bool, bool]:
@@ -189,11 +188,21 @@ def write_facts(model: type[PaidAttempt], pk: int, worker: str, facts: dict[str,
     """
     if not facts:
         return True, False
-    mine = model._default_manager.filter(pk=pk, worker=worker)
-    if mine.filter(status=S.RUNNING).update(**facts):
+    if _set(model, pk, worker, facts, "="):
         return True, True
     late = {name: value for name, value in facts.items() if name != "stop_reason"}
-    return False, bool(mine.exclude(status=S.RUNNING).update(**late))
+    return False, bool(late) and _set(model, pk, worker, late, "<>")
+
+
+def _set(model: type[PaidAttempt], pk: int, worker: str, values: dict[str, Any], running: str) -> bool:
+    """Set columns of an attempt that `worker` holds ("=") or held ("<>"); each call to a model does this twice."""
+    fields: list[Any] = [model._meta.get_field(name) for name in values]
+    saved = [field.get_db_prep_save(values[field.name], connection) for field in fields]
+    sets = ", ".join(f'"{field.column}" = %s' for field in fields)
+    query = f"UPDATE {model._meta.db_table} SET {sets} WHERE id = %s AND worker = %s AND status {running} %s"
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*saved, pk, worker, S.RUNNING.value])
+        return bool(cursor.rowcount)
 
 
 def claimed_by(model: type[PaidAttempt], worker: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -41,7 +42,7 @@ UPDATE {attempts} a
        due_at = clock_timestamp() + make_interval(secs => %(lease)s),
        deadline_at = clock_timestamp() + make_interval(secs => next.seconds)
   FROM next WHERE a.id = next.id AND a.status = 'pending'
-RETURNING a.id, next.item, next.version, a.version, next.run
+RETURNING a.id, next.item, next.version, a.version, next.run, {job}
 """
 
 
@@ -54,13 +55,15 @@ class Claimed:
     item_version: int
     version: int
     run: int
+    job: Any  # what the queue's `job` gives
 
 
 @dataclass(frozen=True)
 class Queue:
     """An app's tables: attempts of items (steps, units) of runs.
 
-    `ready` (may it be claimed?) and `seconds` (until its deadline) are SQL over a (attempt), i (item) and r (run).
+    `ready` (may it be claimed?) and `seconds` (until its deadline) are SQL over a (attempt), i (item) and r (run);
+    `job` is SQL over a, for what is needed to run it.
     """
 
     attempts: str
@@ -70,15 +73,20 @@ class Queue:
     run: str
     ready: str
     seconds: str = "%(deadline)s"
+    job: str = "NULL"
 
-    @property
+    @cached_property
     def query(self) -> str:
         return CLAIM.format(**self.__dict__)
 
-    def claim(self, worker: str, **values: Any) -> Claimed | None:
-        """Take the next attempt for `worker`; None when nothing is due. `values` are those that `ready` names."""
+    def values(self, worker: str, **values: Any) -> dict[str, Any]:
+        """What `query` is given to take an attempt for `worker`; `values` are those that `ready` names."""
         lease, deadline = settings.NYXCORE_LEASE, settings.NYXCORE_STEP_DEADLINE
+        return {"worker": worker, "lease": lease, "deadline": deadline, **values}
+
+    def claim(self, worker: str, **values: Any) -> Claimed | None:
+        """Take the next attempt for `worker`; None when nothing is due."""
         with connection.cursor() as cursor:
-            cursor.execute(self.query, {"worker": worker, "lease": lease, "deadline": deadline, **values})
+            cursor.execute(self.query, self.values(worker, **values))
             row = cursor.fetchone()
         return Claimed(*row) if row else None

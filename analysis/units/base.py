@@ -16,7 +16,8 @@ MAX_TOKENS = 8_000
 
 @dataclass(frozen=True)
 class Digest:
-    """What came of a unit: `result` is kept with it, `rows` are what `apply` writes."""
+    """What came of a unit: `result` is kept with it, `rows` are what `apply` writes; None: nothing, where a unit is
+    `light`."""
 
     result: dict[str, Any]
     rows: Any = field(default=None, repr=False)

@@ -25,7 +25,7 @@ from analysis.models import (
 from analysis.overview import rounded_hash
 from analysis.plain import Ask, Chunk, FileFacts, Place, RawFinding
 from analysis.plan import Spec
-from analysis.rows import TITLE, chunk_of, digest, finding_row, overview_of, read_files
+from analysis.rows import TITLE, chunk_of, digest, finding_row, overview_of, read_files, texts_of
 from analysis.units.base import Digest, Work
 
 EXAMPLES = 8  # dismissed findings shown to an analyzer
@@ -37,7 +37,7 @@ class ChunkWork(Work):
 
     def ask(self, run: AnalysisRun, unit: Unit) -> Ask:
         chunk = chunk_of(unit.chunk)
-        texts = {path: text for path, (_facts, text) in read_files(run, chunk.paths).items()}
+        texts = texts_of(run, chunk.paths)
         analyzer = MODEL_ANALYZERS[unit.analyzer]
         # A word of its own for the files in the chunk: that of the run fences the chunk as a whole.
         shown = chunks.render(chunk, texts, digest("files", run.marker)[:16])
@@ -48,7 +48,7 @@ class ChunkWork(Work):
         analyzer = MODEL_ANALYZERS[unit.analyzer]
         raws = analyzer.parse(text)
         if not raws:
-            return Digest({"found": 0, "rejected": 0}, ([], []))
+            return Digest({"found": 0, "rejected": 0})
         paths = chunk_of(unit.chunk).paths
         quoted = {raw.path for raw in raws} | {place.path for raw in raws for place in raw.evidence}
         files = read_files(run, {*paths, *quoted})
@@ -56,7 +56,7 @@ class ChunkWork(Work):
         return Digest({"found": len(found), "rejected": len(rejected)}, (found, rejected))
 
     def apply(self, run: AnalysisRun, unit: Unit, digest: Digest) -> None:
-        found, rejected = digest.rows
+        found, rejected = digest.rows or ([], [])
         Finding.objects.bulk_create(found)
         RejectedFinding.objects.bulk_create(rejected)
 

@@ -38,10 +38,11 @@ class VerifyWork(Work):
         )
 
     def read(self, run: AnalysisRun, unit: Unit, text: str) -> Digest:
-        return Digest(as_json(verify.parse(text)))
+        judged = as_json(verify.parse(text))
+        return Digest(judged, judged)
 
     def apply(self, run: AnalysisRun, unit: Unit, digest: Digest) -> None:
-        write(run, unit, digest.result)
+        write(run, unit, digest.rows)
 
 
 def write(run: AnalysisRun, unit: Unit, judged: dict[str, str]) -> None:

@@ -7,7 +7,9 @@ httpx2, JSON or assertion errors; pings are dropped before the loop sees them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from nyxcore.llm.answer import Answer, count
@@ -56,8 +58,7 @@ class AnthropicProvider(StreamingProvider):
         if request.effort and (info is None or request.effort in info.efforts):
             output["effort"] = request.effort
         if request.schema is not None:
-            schema = self._sdk().transform_schema(vendor_schema(request.schema))
-            output["format"] = {"type": "json_schema", "schema": schema}
+            output["format"] = {"type": "json_schema", "schema": _schema(json.dumps(request.schema))}
         if output:
             body["output_config"] = output
         return body
@@ -126,6 +127,15 @@ class AnthropicProvider(StreamingProvider):
             )
             for model in client.models.list(limit=1000)
         ]
+
+
+@lru_cache(maxsize=64)
+def _schema(schema: str) -> dict[str, Any]:
+    """A schema, given as JSON, as this vendor takes it. Kept, since one stands in hundreds of calls."""
+    import anthropic
+
+    transformed: dict[str, Any] = anthropic.transform_schema(vendor_schema(json.loads(schema)))
+    return transformed
 
 
 def _marked(request: Request) -> list[dict[str, Any]]:
