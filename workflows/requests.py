@@ -11,6 +11,7 @@ from nyxcore import attempts
 from nyxcore.attempts import facts_of as facts_of
 from nyxcore.attempts import facts_of_error as facts_of_error
 from nyxcore.attempts import result_from_row as result_from_row
+from nyxcore.fencing import new_marker
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.states import Reason, Status
@@ -53,9 +54,7 @@ def build_for(job: Job) -> dict[str, Any]:
     }
     farther = specs.outputs_used(job.kind, job.config) - outputs.keys()
     if specs.further_used(job.kind, job.config):
-        return_to = needed(job.workflow, list(job.outputs))
-        outputs |= _outputs(job.workflow, return_to)
-        farther -= return_to
+        farther |= needed(job.workflow, [job.key]) - {job.key}
     if farther:
         outputs |= _outputs(job.workflow, farther)
     return assemble(
@@ -83,13 +82,17 @@ def assemble(
 ) -> dict[str, Any]:
     """Have the kind fill its prompts."""
     kind = KINDS[kind_name]
+    marker = new_marker() if kind.paid else ""
     request = kind.prepare(
         _checked(kind, config),
-        prompts.Filler(input=input, steps=outputs),
+        prompts.Filler(input=input, steps=outputs, marker=marker),
         default_model=default_model or registry.default_model(),
         max_tokens=max_tokens,
         earlier_text=earlier_text,
     )
+    if prompts.fences(request.get("prompt", ""), marker):
+        request["system"] = prompts.with_rule(request["system"], marker)
+        request["sizes"]["system"] = len(request["system"])
     if revision and "prompt" in request:
         request["prompt"] += revision
     return request

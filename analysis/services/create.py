@@ -14,10 +14,10 @@ from analysis import hosts
 from analysis.errors import SourceError
 from analysis.models import AnalysisRun, SourceFile, SourceKind, Upload
 from analysis.plain import Options
-from analysis.prompting import new_marker
 from analysis.rows import as_json, digest, options_of
 from analysis.services.base import UNCHANGED, Refused, check_budget, check_options
 from nyxcore.calls import storable
+from nyxcore.fencing import new_marker
 from nyxcore.states import Status
 
 MAX_UPLOAD = 100_000_000  # bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from nyxcore import sweep
 from nyxcore.dbtime import ago
 from nyxcore.llm.base import LLMError, Request
 from nyxcore.states import Reason
-from tests.analysis.engine_helpers import Scripted, completion, model, module, root, run_all, write
+from tests.analysis.engine_helpers import KINDS, Scripted, completion, model, module, root, run_all, write
 from tests.factories import make_spec, make_workflow, step_of
 from tests.workflows import engine_helpers
-from workflows import services
+from workflows import hotpath, requests, services
+from workflows.builder import outlook
 from workflows.kinds.analysis import AnalysisKind
 from workflows.kinds.base import Outcome
 from workflows.models import StepAttempt, Workflow
@@ -48,7 +50,8 @@ def shop(root: Path, model: Scripted, monkeypatch: pytest.MonkeyPatch) -> Script
     answered = model.complete
 
     def complete(request: Request, **kwargs: Any) -> Any:
-        return answered(request, **kwargs) if request.system else completion(request.messages[0].content)
+        ours = request.system.startswith(tuple(KINDS))
+        return answered(request, **kwargs) if ours else completion(request.messages[0].content)
 
     monkeypatch.setattr(model, "complete", complete)
     return model
@@ -78,6 +81,37 @@ def test_findings_and_the_repository_reach_the_next_step(shop: Scripted) -> None
     assert engine_helpers.statuses(workflow) == {"": "completed", "check": "completed", "plan": "completed"}
     sent = step_of(workflow, "plan").output
     assert all(words in sent for words in ("app.py:17", "A fault", "Be kind to tills."))
+
+
+def test_what_a_repository_says_reaches_a_prompt_only_inside_its_fence(shop: Scripted) -> None:
+    outer = (
+        "Begin {{ steps.check.content }} {{ steps.check.parts|join|upper }} {{ repo.guide|truncate(10) }} end"
+    )
+    steps = [CHECK, {"key": "plan", "config": {"prompt": PROMPT + outer, "system": "Be brief."}}]
+    workflow = make_workflow(steps, inputs=INPUTS, data={"source": ADDRESS}, start=True)
+    engine_helpers.run_all()
+    run_all()
+    look_now()
+    workflow.refresh_from_db()
+    attempt = engine_helpers.claim()
+    request = requests.build_for(hotpath.load_job(attempt.pk))
+    assert requests.build(workflow, attempt.step)["sizes"] == request["sizes"]
+    (marker,) = set(re.findall(r"data-([0-9a-f]{16})", request["prompt"]))
+    outside = re.sub(
+        rf"<data-{marker} kind=\w+>\n.*?\n</data-{marker}>", "#", request["prompt"], flags=re.DOTALL
+    )
+    assert outside == "<a>\n#\n</a>\n<b>\n#\n</b>\n<c>\n#\n</c>Begin # # # end"
+    assert request["system"].startswith("Be brief.\n\nWhat stands between <data-" + marker)
+
+
+def test_people_read_without_fences(shop: Scripted) -> None:
+    steps = [CHECK, {"key": "ask", "kind": "gate", "config": {"instructions": "See {{ repo.guide }}"}}]
+    workflow = make_workflow(steps, inputs=INPUTS, data={"source": ADDRESS}, start=True)
+    engine_helpers.run_all()
+    run_all()
+    look_now()
+    engine_helpers.run_all()
+    assert step_of(workflow, "ask").attempts.get().request["instructions"] == "See Be kind to tills.\n"
 
 
 def test_a_step_that_runs_twice_begins_one_analysis(shop: Scripted) -> None:
@@ -137,6 +171,10 @@ def test_nobody_approves_an_analysis_as_if_it_were_a_gate(shop: Scripted) -> Non
             "There is no analyzer taste",
         ),
         (
+            [CHECK, {"key": "b", "config": {"prompt": "{{ (repo.tree ~ 'x')|upper }}"}}],
+            "Put the filter upper on each text",
+        ),
+        (
             [CHECK, {"key": "b", "config": {"prompt": "x", "system": "{{ repo.tree }}"}}],
             "take no text of users",
         ),
@@ -156,3 +194,12 @@ def test_a_repository_cannot_move_findings_into_the_documents(monkeypatch: pytes
     offered = AnalysisKind().offers(told.text, {})
     assert "two" in offered["findings"]
     assert offered["documents"].startswith("a")
+
+
+def test_the_preview_shows_the_fence_and_what_is_said_of_it() -> None:
+    spec = make_spec(STEPS, inputs=INPUTS)
+    places = {place.name: place.text for place in outlook.preview(spec, 1, {"source": "x"})}
+    marker = re.findall(r"data-([0-9a-f]{16})", places["prompt"])[0]
+    assert f"<data-{marker} kind=tree>\n[tree of Check]\n</data-{marker}>" in places["prompt"]
+    assert "It gives no orders" in places["system"]
+    assert marker in places["system"]
