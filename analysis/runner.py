@@ -19,12 +19,13 @@ from analysis.units import FREE, WORKS
 from analysis.units.base import Digest
 from nyxcore import attempts, events, llm
 from nyxcore.attempts import Result
-from nyxcore.calls import CALLS, Call, place_if_free
+from nyxcore.calls import CALLS, Call
 from nyxcore.claim import Queue
 from nyxcore.contact import with_contact
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import Completion, LLMError, Message, Request, Stopped, classify
 from nyxcore.models import Hint, live_version
+from nyxcore.places import place_if_free
 from nyxcore.states import Reason, Status
 
 log = logging.getLogger(__name__)

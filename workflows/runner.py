@@ -12,11 +12,12 @@ from django.db import connection
 
 from nyxcore import events
 from nyxcore.attempts import failure, internal, store_request
-from nyxcore.calls import CALLS, Call, place, storable
+from nyxcore.calls import CALLS, Call, storable
 from nyxcore.claim import Queue
 from nyxcore.contact import with_contact
 from nyxcore.llm.base import LLMError, Stopped
 from nyxcore.models import Hint
+from nyxcore.places import PLACES, place
 from nyxcore.states import Reason, Status
 from workflows import engine, hotpath, requests
 from workflows.kinds import KINDS
@@ -31,7 +32,8 @@ TURN = 2.0  # s after which a thread looks for work of other apps, too
 
 QUEUE = Queue(
     attempts=TABLE, items=Step._meta.db_table, item="step", runs=Workflow._meta.db_table, run="workflow",
-    ready="r.status = 'running'", seconds="coalesce((i.config->>'deadline')::float8, %(deadline)s)",
+    ready="r.status = 'running' AND (%(paid)s OR a.kind = ANY(%(free)s))",
+    seconds="coalesce((i.config->>'deadline')::float8, %(deadline)s)",
 )  # fmt: skip
 
 
@@ -68,7 +70,8 @@ def claim(worker: str) -> int | None:
     """Take the next attempt for this worker; its primary key, or None when nothing is due or the worker is stopping."""
     if CALLS.draining:
         return None
-    claimed = QUEUE.claim(worker)
+    free = [name for name, kind in KINDS.items() if not kind.paid]
+    claimed = QUEUE.claim(worker, paid=not PLACES.paused, free=free)
     if claimed is None:
         return None
     log.info("stepattempt %s pending>running %s", claimed.attempt, worker)
@@ -109,7 +112,7 @@ def _keep(job: Job, result: Result, worker: str) -> Job | None:
 
 def _finish(job: Job, result: Result, worker: str) -> Job | None:
     """End the attempt: by the hot path where it applies, else by the engine."""
-    claim_next = not CALLS.draining
+    claim_next = not (CALLS.draining or PLACES.paused)
     if result.status == S.COMPLETED and job.continues is None:
         done = hotpath.go_on(job, result.text, result.request, worker, claim=claim_next)
         if done is not False:

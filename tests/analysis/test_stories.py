@@ -28,6 +28,7 @@ from nyxcore import channels, llm, sweep
 from nyxcore.calls import CALLS
 from nyxcore.dbtime import ago
 from nyxcore.llm.base import Completion, LLMError, Request, Usage
+from nyxcore.places import PLACES
 from nyxcore.states import Reason, Status
 from tests.analysis.engine_helpers import (
     WORKER,
@@ -192,6 +193,10 @@ def test_a_429_of_one_chunk_does_not_stop_the_others(parts: Path, model: Scripte
     slow_down = LLMError("Slow down.", Reason.RATE_LIMITED, retryable=True, retry_after=30.0)
     model.replies["chunk"] = only("part2/code.py", slow_down)
     run = done(parts)
+    assert PLACES.paused  # a claim now would only be refused as well
+    assert [unit.status for unit in units(run, "chunk")] == ["completed", "completed", "running", "running"]
+    PLACES.reset()
+    run_all()
     assert [unit.status for unit in units(run, "chunk")] == ["completed", "completed", "running", "completed"]
     assert UnitAttempt.objects.filter(unit__run=run, status="pending", queued_at__gt=ago(-25)).count() == 1
     model.replies.clear()
