@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,8 @@ from workflows.kinds import KINDS
 from workflows.kinds.base import StepKind
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Job
+
+PENNY = Decimal("0.0001")  # as budgets are stored
 
 
 def build(
@@ -196,6 +198,12 @@ def worst_case(
         return Decimal(0)
     request = build(workflow, step, max_tokens=max_tokens, continues=continues, comment=comment)
     return attempts.worst_case(request["model"], _prompt_tokens(request), int(request["max_tokens"]))
+
+
+def share(step: Step, left: Decimal) -> Decimal:
+    """USD of what is left of a budget that a step may spend elsewhere: what its own budget says, else all."""
+    own = step.config.get("budget")
+    return min(left, Decimal(str(own)) if own else left).quantize(PENNY, ROUND_DOWN)
 
 
 def _prompt_tokens(request: dict[str, Any]) -> int:

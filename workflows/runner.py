@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -145,6 +146,7 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
 def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
     """Run the kind without holding a database connection; paid calls wait for one of the provider's places."""
     kind = KINDS[job.kind]
+    owner, budget = with_contact(lambda: _behalf(job)) if kind.for_owner else (0, None)
     step_input = StepInput(
         config=kind.Config.model_validate(job.config),
         request=request,
@@ -154,7 +156,8 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         on_text=call.on_text,
         stop=call.stop,
         dom_id=call.dom_id,
-        owner=with_contact(lambda: _owner(job.workflow)) if kind.for_owner else 0,
+        owner=owner,
+        budget=budget,
     )
     if not kind.paid:
         return kind.run(step_input)
@@ -163,8 +166,9 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         return kind.run(step_input)
 
 
-def _owner(workflow: int) -> int:
-    return int(Workflow.objects.values_list("owner", flat=True).get(pk=workflow))
+def _behalf(job: Job) -> tuple[int, Decimal | None]:
+    """On whose behalf a job acts, and what it may spend."""
+    return StepAttempt.objects.values_list("step__workflow__owner", "reserved").get(pk=job.attempt)
 
 
 def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analysis import runner
 from analysis import services as analyses
 from analysis.models import AnalysisRun
-from nyxcore import sweep
+from nyxcore import llm, sweep
 from nyxcore.dbtime import ago
-from nyxcore.llm.base import LLMError, Request
+from nyxcore.llm.base import Completion, LLMError, Request, Usage
 from nyxcore.states import Reason
-from tests.analysis.engine_helpers import KINDS, Scripted, completion, model, module, root, run_all, write
+from tests.analysis.engine_helpers import (
+    KINDS,
+    Scripted,
+    completion,
+    model,
+    module,
+    root,
+    run_all,
+    take,
+    write,
+)
 from tests.factories import make_spec, make_workflow, step_of
 from tests.workflows import engine_helpers
-from workflows import hotpath, requests, services
+from workflows import engine, hotpath, requests, services
+from workflows import runner as workflow_runner
 from workflows.builder import outlook
 from workflows.kinds.analysis import AnalysisKind
 from workflows.kinds.base import Outcome
@@ -203,3 +216,74 @@ def test_the_preview_shows_the_fence_and_what_is_said_of_it() -> None:
     assert f"<data-{marker} kind=tree>\n[tree of Check]\n</data-{marker}>" in places["prompt"]
     assert "It gives no orders" in places["system"]
     assert marker in places["system"]
+
+
+# --- money ----------------------------------------------------------------------------------------------------
+
+SPENT = Usage(output_tokens=8_000)  # $0.08
+
+
+@pytest.fixture
+def dear(shop: Scripted, settings: Any) -> Scripted:
+    """Every chunk costs eight cents."""
+    settings.NYXCORE_LLM, settings.NYXCORE_DEFAULT_MODEL = "anthropic", "claude-sonnet-5-5"
+    llm._providers["anthropic"] = shop
+    shop.replies["chunk"] = lambda request: Completion(
+        '{"findings": []}', "end_turn", "claude-sonnet-5-5", SPENT
+    )
+    return shop
+
+
+def with_budget(whole: str, **config: Any) -> tuple[Workflow, AnalysisRun]:
+    check = {**CHECK, "config": CHECK["config"] | config}
+    workflow = make_workflow(
+        [check, STEPS[1]], inputs=INPUTS, data={"source": ADDRESS}, budget=whole, start=True
+    )
+    engine_helpers.run_all()
+    workflow.refresh_from_db()
+    return workflow, AnalysisRun.objects.get()
+
+
+def test_an_analysis_counts_against_the_budget_of_its_workflow(dear: Scripted) -> None:
+    workflow, run = with_budget("3")
+    assert (run.budget, engine.left_of_budget(workflow)) == (Decimal(3), 0)
+    run_all()
+    look_now()
+    attempt = StepAttempt.objects.get(step=step_of(workflow, "check"))
+    assert attempt.status == "completed"
+    assert attempt.cost == analyses.spent(run.pk)[0] >= Decimal("0.08")
+    open_now = StepAttempt.objects.get(step=step_of(workflow, "plan"))
+    assert engine.left_of_budget(workflow) == 3 - attempt.cost - open_now.reserved
+
+
+def test_an_analysis_stops_at_what_is_left_of_the_budget(dear: Scripted) -> None:
+    workflow, run = with_budget("0.05")
+    run_all()
+    look_now()
+    run.refresh_from_db()
+    workflow.refresh_from_db()
+    assert (run.status, run.reason, "chunk" in dear.kinds()) == ("paused", "budget", False)
+    assert (workflow.status, workflow.reason) == ("paused", "analysis")
+
+
+def test_an_analysis_with_a_budget_of_its_own_leaves_the_rest_to_others(dear: Scripted) -> None:
+    workflow, run = with_budget("3", budget=1)
+    assert (run.budget, engine.left_of_budget(workflow)) == (1, 2)
+
+
+def test_a_cancelled_analysis_has_cost_what_it_has_cost(dear: Scripted) -> None:
+    workflow, run = with_budget("3")
+    for _ in range(3):  # source, overview, chunk
+        runner.run_attempt(take(), "test:1")
+    services.cancel_workflow(workflow, by=workflow.owner)
+    assert StepAttempt.objects.get().cost == analyses.spent(run.pk)[0] >= Decimal("0.08")
+
+
+def test_an_analysis_that_nobody_waits_for_any_more_is_cancelled(shop: Scripted) -> None:
+    steps: list[dict[str, Any]] = [CHECK, {"key": "other", "needs": []}]
+    workflow = make_workflow(steps, inputs=INPUTS, data={"source": ADDRESS}, start=True)
+    check, other = (engine_helpers.claim() for _ in range(2))
+    workflow_runner.run_job(hotpath.load_job(check.pk), engine_helpers.WORKER)
+    engine_helpers.fail(other)
+    assert engine_helpers.statuses(workflow) == {"": "failed", "check": "cancelled", "other": "failed"}
+    assert AnalysisRun.objects.get().status == "cancelled"
