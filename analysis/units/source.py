@@ -14,6 +14,7 @@ from analysis.analyzers import STATIC
 from analysis.errors import SourceError, heed
 from analysis.estimate import estimate
 from analysis.fingerprint import checked
+from analysis.hosts import Reach, listed
 from analysis.locate import claimed
 from analysis.models import AnalysisRun, Finding, SourceFile, SourceKind, Unit, UnitAttempt, UnitKind
 from analysis.plain import Chunk, FileFacts, RawFinding, Texts
@@ -35,7 +36,8 @@ class SourceWork(Work):
     def do(self, run: AnalysisRun, unit: Unit, stop: StopSignal) -> Digest:
         spec = source_spec(run)
         connection.close()
-        with open_source(spec, stop=stop) as source:
+        reach = Reach(listed=listed(settings.NYXCORE_GIT_HOSTS))
+        with open_source(spec, stop=stop, reach=reach) as source:
             built = build_manifest(source, options_of(run), stop=stop)
         if _begun(run) and built.tree != run.tree:
             raise SourceError(
