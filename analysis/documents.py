@@ -20,8 +20,9 @@ from pydantic import BaseModel
 
 from analysis import diagrams, mermaid
 from analysis.plain import Ask, Citation, FileFacts, Overview, PagePlan, Texts
-from analysis.prompting import BadAnswer, data_rule, fence, numbered, read_answer, told
+from analysis.prompting import BadAnswer, numbered, read_answer, told
 from nyxcore import markdown
+from nyxcore.fencing import data_rule, fence
 from nyxcore.ui import printable
 
 VERSION = "1"

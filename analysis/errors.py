@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nyxcore.llm.base import Stopped, StopSignal
+
 
 class SourceError(Exception):
     """A source that cannot be read. `message` says what happened, where, and how to mend it.
@@ -14,3 +16,9 @@ class SourceError(Exception):
         self.message = message
         self.code = code
         self.retryable = retryable
+
+
+def heed(stop: StopSignal | None) -> None:
+    """Raise Stopped where the signal is set; for every loop whose length the source decides."""
+    if stop is not None and stop.is_set():
+        raise Stopped("Reading the source was stopped.", reason=stop.cause)

@@ -79,6 +79,7 @@ def _coverage(run: AnalysisRun, findings: Sequence[Reported]) -> Coverage:
         units=units.count(),
         done=units.filter(status__in=(S.COMPLETED, S.SKIPPED)).count(),
         gaps=[gap_said(gap) for gap in run.gaps],
+        notes=run.coverage.get("notes", ()),
         rejected=RejectedFinding.objects.filter(run=run).count(),
         refuted=sum(one.verdict == "refuted" for one in findings),
     )

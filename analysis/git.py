@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from analysis.errors import SourceError
-from nyxcore.llm.base import Stopped, StopSignal
+from analysis.errors import SourceError, heed
+from nyxcore.llm.base import StopSignal
 
 TICK = 0.1  # seconds between two looks at the clock, the disk and the stop signal
 STDERR_KEPT = 8_000
@@ -155,8 +155,7 @@ class Git:
 
     def check_stop(self) -> None:
         """Raise Stopped where the signal is set."""
-        if self.stop is not None and self.stop.is_set():
-            raise Stopped("Reading the source was stopped.", reason=self.stop.cause)
+        heed(self.stop)
 
     def _watch(self, budget: Budget) -> Look:
         """Return what looks at stop signal, clock and disk, and raises when one of them says enough."""

@@ -1,4 +1,5 @@
-"""Which addresses a source may be fetched from: https, no credentials in it, and only to public hosts.
+"""Which addresses a source may be fetched from: https, no credentials in it, and only to public hosts; beside them
+only to those in-house ones that the operator has listed (NYXCORE_GIT_HOSTS).
 
 The name is resolved here, every address it has must be public, and git is told to use just those addresses. So a
 name that answers differently a second later (DNS rebinding) leads nowhere.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -20,6 +22,10 @@ PORTS = {"https": 443, "http": 80}
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 # Wrappers around an IPv4 address, which may be anything: 6to4 and Teredo.
 WRAPPED = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
+# Where the servers of a house stand. Loopback and link-local addresses are none of them.
+IN_HOUSE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.I)
 # What curl and the C library would read as a number, and so as an address: 2130706433, 0x7f.1, 0177.0.0.1
 NUMBER = re.compile(r"0x[0-9a-f]*|\d+", re.I)
@@ -32,9 +38,30 @@ class Reach:
     schemes: tuple[str, ...] = ("https",)
     private: bool = False  # tests only: allows hosts that are not public
     ca_file: str = ""  # further certificates that are trusted
+    listed: frozenset[tuple[str, int]] = frozenset()  # hosts with their ports that may be in-house
+
+    def allows(self, host: str, port: int, ip: IPAddress) -> bool:
+        """Whether `host` may be fetched from at this address of it."""
+        if is_public(ip) or self.private:
+            return True
+        return (host, port) in self.listed and (host == str(ip) or any(ip in network for network in IN_HOUSE))
 
 
 PUBLIC = Reach()
+
+
+def listed(words: Iterable[str]) -> frozenset[tuple[str, int]]:
+    """Hosts and ports of a list of `host` (port 443) and `host:port`; SourceError for what is no such thing."""
+    found = set()
+    for word in words:
+        try:
+            parts = urlsplit(f"https://{word}")
+            if parts.netloc != word or "@" in word or not parts.hostname:
+                raise ValueError
+            found.add((_host(parts.hostname), parts.port or PORTS["https"]))
+        except (ValueError, SourceError):
+            raise SourceError(f"{word!r} is no host and no host:port.", "address") from None
+    return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -64,13 +91,13 @@ def check(url: str, reach: Reach = PUBLIC) -> Target:
     """Return the target of `url`, its host resolved; refuse what must not be fetched."""
     host, port, path, scheme = _parts(url, reach)
     addresses = _resolve(host, port)
-    if not reach.private:
-        bad = next((ip for ip in addresses if not is_public(ip)), None)
-        if bad is not None:
-            raise _refused(
-                f"{host} is {bad}, which is not a public address. Only public hosts are fetched from.",
-                "refused_host",
-            )
+    bad = next((ip for ip in addresses if not reach.allows(host, port, ip)), None)
+    if bad is not None:
+        raise _refused(
+            f"{host} is {bad}, which is not a public address. Only public hosts are fetched from, and those that the "
+            "operator lists in NYXCORE_GIT_HOSTS.",
+            "refused_host",
+        )
     shown = f"[{host}]" if ":" in host else host
     where = shown if port == PORTS[scheme] else f"{shown}:{port}"
     return Target(f"{scheme}://{where}{path}", host, port, addresses)

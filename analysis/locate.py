@@ -20,7 +20,9 @@ NEARLY = 0.85  # ratio of difflib from which a window counts as the quote
 MOST_WINDOWS = 60  # that are compared character by character
 NEAR = 12  # lines around the hint that are always tried
 LONGEST_QUOTE = 2_000  # characters; beyond, only an exact match counts
-MOST_WORK = 20_000_000  # pairs of characters compared for one quote: bounds what a hostile file can cost
+MOST_WORK = (
+    2_000_000  # pairs of equal characters in all comparisons for one quote: that is what difflib goes through
+)
 PART_OF_LINE = 12  # characters; a shorter piece of a line may stand anywhere
 COMMON_WORD = 400  # lines; a word in more of them says nothing about the place
 
@@ -46,6 +48,17 @@ def lines_of(excerpt: str) -> list[str]:
 def is_trivial(lines: Sequence[str]) -> bool:
     """Whether a quote says nothing about a place: braces and comments only."""
     return all(not re.search(r"\w", line) or _COMMENT.match(line) for line in lines)
+
+
+def _borders(quote: Sequence[str]) -> list[int]:
+    """For each number of lines that fit: how many of them fit still when the quote begins later."""
+    back, same = [0, 0], 0
+    for line in quote[1:]:
+        while same and quote[same] != line:
+            same = back[same]
+        same += quote[same] == line
+        back.append(same)
+    return back
 
 
 class FileIndex:
@@ -81,14 +94,18 @@ class FileIndex:
         return "\n".join(self.raw[start - 1 : end])
 
     def exact(self, quote: Sequence[str]) -> list[int]:
-        """Every place (index into `lines`) where the quote stands."""
-        size = len(quote)
-        return [
-            place
-            for place in self._starts.get(quote[0], ())
-            if all(a == b for a, b in zip(quote, self.lines[place : place + size], strict=False))
-            and place + size <= len(self.lines)
-        ]
+        """Every place (index into `lines`) where the quote stands, by Knuth, Morris and Pratt: each line once."""
+        starts = self._starts.get(quote[0], [])
+        if len(quote) == 1 or not starts:
+            return starts
+        back, places, same = _borders(quote), [], 0
+        for at in range(starts[0], len(self.lines)):
+            while same and (same == len(quote) or quote[same] != self.lines[at]):
+                same = back[same]
+            same += quote[same] == self.lines[at]
+            if same == len(quote):
+                places.append(at + 1 - same)
+        return places
 
     def contains(self, excerpt: str) -> bool:
         quote = lines_of(excerpt)
@@ -155,16 +172,21 @@ def _similar(index: FileIndex, quote: Sequence[str], hint: int) -> Located:
     if len(wanted) <= LONGEST_QUOTE:
         matcher = SequenceMatcher(autojunk=False)
         matcher.set_seq2(wanted)
+        letters, seen = Counter(wanted), set()
         for place in index.candidates(quote, hint):
             for lines in {size, max(1, size - 1), size + 1}:
                 window = "\n".join(index.lines[place : place + lines])
-                if len(window) > 2 * len(wanted):
+                if len(window) > 2 * len(wanted) or window in seen:
                     continue
+                seen.add(window)
                 matcher.set_seq1(window)
                 least = max(best, NEARLY)
-                if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least or work > MOST_WORK:
+                if matcher.real_quick_ratio() < least or matcher.quick_ratio() < least:
                     continue
-                work += len(window) * len(wanted)
+                pairs = sum(times * letters[letter] for letter, times in Counter(window).items())
+                if work + pairs > MOST_WORK:
+                    continue
+                work += pairs
                 ratio = matcher.ratio()
                 if ratio > best:
                     best, at, width = ratio, place, lines

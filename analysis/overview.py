@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from analysis.plain import Ask, Overview
-from analysis.prompting import data_rule, fence, read_answer
+from analysis.prompting import read_answer
+from nyxcore.fencing import data_rule, fence
 
 VERSION = "1"
 MAX_TOKENS = 4_000

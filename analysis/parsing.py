@@ -21,9 +21,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import IO, Any
 
+from analysis.errors import heed
 from analysis.plain import Symbol
 from analysis.symbols import NOTHING, Parsed, parse
-from nyxcore.llm.base import Stopped, StopSignal
+from nyxcore.llm.base import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ class Parsers:
 
     def _next(self) -> tuple[str, Parsed]:
         parsed = self._child.answer(self.stop) if self._child is not None else None
-        if self.stop is not None and self.stop.is_set():
-            raise Stopped("Reading the source was stopped.", reason=self.stop.cause)
+        heed(self.stop)
         path, data, language = self._waiting.popleft()
         self._size -= len(data)
         if parsed is None and self._child is not None:

@@ -8,11 +8,12 @@ by `fnmatch`, whose expressions never go back.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import translate
 from functools import cached_property, lru_cache
 
 ANY = "**"
+Fits = Callable[[str], object]
 PATTERN_LIMIT = 2_500  # characters: room for any path, with all its signs escaped
 
 
@@ -35,6 +36,15 @@ class Glob:
         self.parts = [part for part in body.split("/") if part]
         self.inside = inside
 
+    @cached_property
+    def _fits(self) -> list[Fits | None]:
+        """What each part must fit; None for `**`."""
+        return [None if part == ANY else _part(part).match for part in self.parts]
+
+    def work(self, paths: int, depth: int) -> int:
+        """How many parts are compared at most for so many paths with so many parts in all."""
+        return len(self.parts) * depth if ANY in self.parts else paths
+
     def matches(self, path: Sequence[str]) -> bool:
         """True where the pattern takes in the path, given as its parts."""
         if not self.parts:
@@ -42,8 +52,8 @@ class Glob:
         folders = len(path) - 1 if self.folder_only else len(path)
         first = 1 if self.inside else len(path)
         if not self.anchored:
-            fits = _part(self.parts[0]).match
-            return any(fits(part) for part in path[first - 1 : folders])
+            fits = self._fits[0]
+            return fits is None or any(fits(part) for part in path[first - 1 : folders])
         if ANY not in self.parts:
             # Only one length can fit: as many parts as the pattern has.
             n = len(self.parts)
@@ -51,17 +61,16 @@ class Glob:
         return any(self._spans(path[:n]) for n in range(first, folders + 1))
 
     def _same(self, path: Sequence[str]) -> bool:
-        return all(_part(glob).match(part) for glob, part in zip(self.parts, path, strict=True))
+        return all(fits is None or fits(part) for fits, part in zip(self._fits, path, strict=True))
 
     def _spans(self, path: Sequence[str]) -> bool:
         """Match with `**`, which stands for any number of parts; at the end for at least one."""
         reached = {0}
-        for place, glob in enumerate(self.parts):
-            if glob == ANY:
+        for place, fits in enumerate(self._fits):
+            if fits is None:
                 low = min(reached) + (place == len(self.parts) - 1)
                 reached = set(range(low, len(path) + 1))
             else:
-                fits = _part(glob).match
                 reached = {n + 1 for n in reached if n < len(path) and fits(path[n])}
             if not reached:
                 return False

@@ -7,7 +7,9 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from analysis.errors import heed
 from analysis.plain import FileFacts
+from nyxcore.llm.base import StopSignal
 
 DAMPING = 0.85
 ROUNDS = 30
@@ -35,10 +37,11 @@ def scores(
     files: Sequence[FileFacts],
     references: Mapping[str, Mapping[str, int]],
     history: Mapping[str, int] | None = None,
+    stop: StopSignal | None = None,
 ) -> dict[str, float]:
     """Return a score for each file; higher is read first."""
     paths = [facts.path for facts in files]
-    ranked = pagerank(paths, edges(files, references))
+    ranked = pagerank(paths, edges(files, references, stop), stop)
     changed = history or {}
     return {
         path: ranked[path] * len(paths) * (1 + math.log2(1 + changed.get(path, 0)) / 2) * kind_factor(path)
@@ -56,7 +59,9 @@ def kind_factor(path: str) -> float:
 
 
 def edges(
-    files: Sequence[FileFacts], references: Mapping[str, Mapping[str, int]]
+    files: Sequence[FileFacts],
+    references: Mapping[str, Mapping[str, int]],
+    stop: StopSignal | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return how strongly each file leans on others: it uses names that they define."""
     definers: dict[str, set[str]] = defaultdict(set)
@@ -65,6 +70,7 @@ def edges(
             definers[symbol.name].add(facts.path)
     found: dict[str, dict[str, float]] = {}
     for facts in files:
+        heed(stop)
         out: dict[str, float] = defaultdict(float)
         for name, count in references.get(facts.path, {}).items():
             owners = definers.get(name, ())
@@ -91,7 +97,9 @@ def name_weight(name: str, definers: int) -> float:
     return weight
 
 
-def pagerank(paths: Sequence[str], links: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def pagerank(
+    paths: Sequence[str], links: Mapping[str, Mapping[str, float]], stop: StopSignal | None = None
+) -> dict[str, float]:
     """Return PageRank by power iteration; the ranks add up to 1."""
     n = len(paths)
     if not n:
@@ -105,6 +113,7 @@ def pagerank(paths: Sequence[str], links: Mapping[str, Mapping[str, float]]) -> 
     silent = set(range(n)) - {source for source, _ in shares}
     rank = [1 / n] * n
     for _ in range(ROUNDS):
+        heed(stop)
         base = (1 - DAMPING + DAMPING * sum(rank[i] for i in silent)) / n
         after = [base] * n
         for source, out in shares:

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from analysis import engine, explain, runner
+from analysis import engine, explain, hotpath, runner
 from analysis.decide import STOPS
 from analysis.engine import LIVE
 from analysis.imported import ImportedAnalyses
@@ -97,7 +97,7 @@ SWEPT = RECOVERY.target(
     },
 )
 # What a unit was answered stands in its result, or in those of its halves; an answer that nobody could read is kept.
-OLD_TEXTS = Texts(runner.QUEUE, unread="i.status IN ('completed', 'skipped')")
+OLD_TEXTS = Texts(hotpath.QUEUE, unread="i.status IN ('completed', 'skipped')")
 
 
 def repair_run(run_pk: int) -> None:

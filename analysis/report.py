@@ -29,6 +29,7 @@ class Coverage:
     units: int = 0  # questions to a model that were to be asked
     done: int = 0
     gaps: Sequence[str] = ()  # sentences: what was not examined, and why
+    notes: Sequence[str] = ()  # sentences: what was not heeded while the source was read
     rejected: int = 0  # claims whose quote was not found
     refuted: int = 0  # claims that the second look refuted
 
@@ -130,7 +131,7 @@ def _about(result: Result) -> list[str]:
 def _coverage(coverage: Coverage) -> list[str]:
     reasons = Counter(file.reason or "no reason given" for file in coverage.skipped)
     rows = "\n".join(f"| {_line(reason)} | {number:,} |" for reason, number in reasons.most_common())
-    parts = ["## Coverage", _summary(coverage)]
+    parts = ["## Coverage", _summary(coverage), *map(_line, coverage.notes)]
     if rows:
         parts.append(f"| Not read because | Files |\n| --- | ---: |\n{rows}")
         listed = coverage.skipped[:MOST_SKIPPED]
@@ -218,6 +219,7 @@ def to_json(result: Result) -> dict[str, Any]:
             "rejected": coverage.rejected,
             "refuted": coverage.refuted,
             "gaps": list(coverage.gaps),
+            "notes": list(coverage.notes),
             "manifest": [_file(file) for file in coverage.files],
         },
         "findings": [_entry(one) for one in result.findings],

@@ -19,10 +19,11 @@ from analysis.units import FREE, WORKS
 from analysis.units.base import Digest
 from nyxcore import attempts, llm
 from nyxcore.attempts import Result
-from nyxcore.calls import CALLS, Call, place_if_free
+from nyxcore.calls import CALLS, Call
 from nyxcore.contact import with_contact
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import Completion, LLMError, Message, Request, Stopped, classify
+from nyxcore.places import PLACES, place_if_free
 from nyxcore.states import Reason, Status
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _keep(
     """Write what the attempt came to: what was paid for on its own first, then all that follows."""
 
     def finish() -> UnitAttempt | None:
-        going_on = time.monotonic() < until and not CALLS.draining
+        going_on = time.monotonic() < until and PLACES.enough and not CALLS.draining
         return engine.finish(attempt, result, digest, worker, claim=going_on)
 
     def again() -> UnitAttempt | None:

@@ -75,12 +75,13 @@ def _rule(
     return Rule(name, label, re.compile(pattern, flags), hint, accept)
 
 
+# Every repetition has an upper bound, and what cannot end earlier is possessive: a line costs about its length.
 RULES = (
     _rule(
         "private-key",
         "a private key",
         "private key",
-        r"-----BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----",
+        r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,2}PRIVATE KEY(?: BLOCK)?-----",
         lambda value: True,
     ),
     _rule(
@@ -93,51 +94,51 @@ RULES = (
         "aws-secret",
         "an AWS secret key",
         "aws",
-        r"(?i)aws.{0,20}(?:secret|sk).{0,20}?[=:]\s*[\"']?([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+        r"(?i)aws.{0,20}(?:secret|sk).{0,20}?[=:]\s{0,4}[\"']?([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
         lambda value: _real(value) and entropy(value) > 4.0,
     ),
     _rule(
         "github-token",
         "a GitHub token",
         "ghp_|gho_|ghu_|ghs_|ghr_|github_pat_",
-        r"(?<!\w)(gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{60,255})(?!\w)",
+        r"(?<!\w)(gh[pousr]_[A-Za-z0-9]{36,251}+|github_pat_[A-Za-z0-9_]{60,255}+)(?!\w)",
     ),
     _rule(
         "gitlab-token",
         "a GitLab token",
         "glpat-|gldt-|glrt-|glptt-",
-        r"(?<!\w)(gl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,64})(?![\w-])",
+        r"(?<!\w)(gl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,64}+)(?![\w-])",
     ),
     _rule(
         "slack-token",
         "a Slack token",
         "xox|hooks.slack.com",
-        r"(?<!\w)(xox[abeoprs]-[A-Za-z0-9-]{16,250})(?![\w-])",
+        r"(?<!\w)(xox[abeoprs]-[A-Za-z0-9-]{16,250}+)(?![\w-])",
     ),
     _rule(
         "slack-webhook",
         "a Slack webhook",
         "hooks.slack.com",
-        r"(hooks\.slack\.com/(?:services|workflows)/T[A-Za-z0-9_]{6,}/[A-Za-z0-9_]{6,}/[A-Za-z0-9_]{16,})",
+        r"(hooks\.slack\.com/(?:services|workflows)/T[A-Za-z0-9_]{6,40}/[A-Za-z0-9_]{6,40}/[A-Za-z0-9_]{16,99})",
     ),
     _rule("google-key", "a Google API key", "aiza", r"(?<![\w-])(AIza[A-Za-z0-9_-]{35})(?![\w-])"),
     _rule(
         "stripe-key",
         "a Stripe key",
         "sk_live_|rk_live_|whsec_",
-        r"(?<!\w)((?:sk|rk)_live_[A-Za-z0-9]{16,247}|whsec_[A-Za-z0-9+/=]{32,})(?!\w)",
+        r"(?<!\w)((?:sk|rk)_live_[A-Za-z0-9]{16,247}+|whsec_[A-Za-z0-9+/=]{32,250})(?!\w)",
     ),
     _rule(
         "llm-key",
         "a key of a language model",
         "sk-",
-        r"(?<![\w-])(sk-(?:ant-|proj-|svcacct-|or-v1-)[A-Za-z0-9_-]{24,250})(?![\w-])",
+        r"(?<![\w-])(sk-(?:ant-|proj-|svcacct-|or-v1-)[A-Za-z0-9_-]{24,250}+)(?![\w-])",
     ),
     _rule(
         "package-token",
         "a token of a package index",
         "npm_|pypi-|dckr_pat_|hf_|sg.",
-        r"(?<!\w)(npm_[A-Za-z0-9]{36}|pypi-AgEI[A-Za-z0-9_-]{50,}|dckr_pat_[A-Za-z0-9_-]{27,}|hf_[A-Za-z]{34}"
+        r"(?<!\w)(npm_[A-Za-z0-9]{36}|pypi-AgEI[A-Za-z0-9_-]{50,500}+|dckr_pat_[A-Za-z0-9_-]{27,99}+|hf_[A-Za-z]{34}"
         r"|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43})(?![\w-])",
     ),
     _rule("azure-key", "an Azure storage key", "accountkey=", r"(?i)AccountKey=([A-Za-z0-9+/]{86}==)"),
@@ -145,7 +146,7 @@ RULES = (
         "jwt",
         "a signed web token",
         "eyj",
-        r"(?<![\w-])(eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{20,})(?![\w-])",
+        r"(?<![\w-])(eyJ[A-Za-z0-9_-]{15,2000}\.eyJ[A-Za-z0-9_-]{15,4000}\.[A-Za-z0-9_-]{20,2000})(?![\w-])",
         lambda value: True,
     ),
     _rule(
@@ -159,9 +160,9 @@ RULES = (
         "generic-secret",
         "a value that looks generated, assigned to a secret's name",
         "secret|token|passw|passwd|pwd|api_key|apikey|api-key|access_key|accesskey|auth|credential|private_key|client_key",
-        r"(?i)[\w.-]{0,40}(?:secret|token|passw(?:or)?d|passwd|pwd|api[_-]?key|access[_-]?key|auth[_-]?key"
+        r"(?i)(?:secret|token|passw(?:or)?d|passwd|pwd|api[_-]?key|access[_-]?key|auth[_-]?key"
         r"|credential|private[_-]?key|client[_-]?key)"
-        r"[\w-]{0,30}[\"']?\s{0,4}(?::=|=>|=|:)\s{0,4}[\"'`]([A-Za-z0-9+/_=.~!@#%^&*-]{16,200})[\"'`]",
+        r"[\w-]{0,30}+[\"']?\s{0,4}+(?::=|=>|=|:)\s{0,4}[\"'`]([A-Za-z0-9+/_=.~!@#%^&*-]{16,200})[\"'`]",
         _random,
     ),
     _rule(
@@ -169,7 +170,7 @@ RULES = (
         "a value that looks generated, assigned to a secret's name",
         "secret|token|passw|api_key|apikey|access_key|private_key",
         r"^(?:export )?[A-Z][A-Z0-9_]{0,60}(?:SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY)"
-        r"[A-Z0-9_]{0,30}=([A-Za-z0-9+/_=.~-]{20,200})\s*$",
+        r"[A-Z0-9_]{0,30}=([A-Za-z0-9+/_=.~-]{20,200})\s{0,9}$",
         _random,
     ),
 )

@@ -11,15 +11,16 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from analysis import attributes, contents, rank
+from analysis import attributes, contents, rank, secrets
 from analysis.defaults import Default, default_exclude
+from analysis.errors import SourceError, heed
 from analysis.languages import decode, is_binary_name, language
 from analysis.parsing import Parsers
 from analysis.patterns import Patterns
 from analysis.plain import Entry, FileFacts, Options, Texts
 from analysis.secrets import Secret
 from analysis.source import Source
-from nyxcore.llm.base import Stopped, StopSignal
+from nyxcore.llm.base import StopSignal
 
 SKIP_REASONS = {
     "link": "It is a link. Links are not followed.",
@@ -62,6 +63,7 @@ class Manifest:
     commit: str = ""
     tree: str = ""
     secrets: tuple[Secret, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences: what was not heeded, and why
     scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -79,18 +81,28 @@ def build_manifest(source: Source, options: Options, *, stop: StopSignal | None 
     1. By path, mode, attributes and size alone. 2. By what is in the rest, one file in memory at a time.
     3. By rank, where the budget does not hold everything. 4. The texts of what is left.
     """
-    rules = Rules.of(source, options)
-    listed = [_by_entry(entry, rules) for entry in source.entries()]
+    rules = Rules.of(source, options, stop)
+    listed = [_by_entry(entry, rules, stop) for entry in source.entries()]
     first = _distinct([*listed, *map(_shown, source.skipped)])
     looked = _Looked(rules)
     looked.over(source, [facts for facts in first if facts.read], stop)
     files = [looked.facts.get(facts.path, facts) for facts in first]
     candidates = [facts for facts in files if facts.read]
-    scores = rank.scores(candidates, looked.references, source.history())
+    changes, unranked = _history(source)
+    scores = rank.scores(candidates, looked.references, changes, stop)
     kept = _within_budget(candidates, scores, options.max_tokens_read)
     final = sorted((kept.get(facts.path, facts) for facts in files), key=lambda facts: facts.path)
     texts = _texts(source, [facts for facts in final if facts.read], stop)
-    return Manifest(tuple(final), texts, source.commit, source.tree, tuple(looked.secrets), scores)
+    notes = (*rules.attributes.notes, *unranked)
+    return Manifest(tuple(final), texts, source.commit, source.tree, tuple(looked.secrets), notes, scores)
+
+
+def _history(source: Source) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """How often each path has changed; where that cannot be told in time, nothing and a sentence on it."""
+    try:
+        return source.history(), ()
+    except SourceError as error:
+        return {}, (f"How often files change does not count for the ranking: {error.message}",)
 
 
 # --- by path alone -------------------------------------------------------------------------------
@@ -107,8 +119,8 @@ class Rules:
     missing: Container[str] = ()
 
     @classmethod
-    def of(cls, source: Source, options: Options) -> Rules:
-        read = attributes.read(source)
+    def of(cls, source: Source, options: Options, stop: StopSignal | None = None) -> Rules:
+        read = attributes.read(source, stop)
         return cls(Patterns(options.include), Patterns(options.exclude), read, options, source.missing)
 
     def allowed(self, facts: FileFacts) -> bool:
@@ -120,8 +132,9 @@ class Rules:
         return self.include.names(path)
 
 
-def _by_entry(entry: Entry, rules: Rules) -> FileFacts:
+def _by_entry(entry: Entry, rules: Rules, stop: StopSignal | None = None) -> FileFacts:
     """Return the facts of a path, with the first rule that needs nothing of its contents."""
+    heed(stop)
     name = entry.path.rpartition("/")[2]
     facts = FileFacts(entry.path, entry.blob, entry.size, language=language(name))
     for rule in BEFORE_READING:
@@ -239,16 +252,24 @@ class _Looked:
         self.facts: dict[str, FileFacts] = {}
         self.references: dict[str, Mapping[str, int]] = {}
         self.secrets: list[Secret] = []
+        self.scanned: dict[str, tuple[Secret, ...]] = {}  # by blob
 
     def over(self, source: Source, candidates: list[FileFacts], stop: StopSignal | None) -> None:
         with Parsers(stop) as parsers:
             for facts, data in _read(source, candidates, stop):
-                found = contents.look(facts, data, self.rules.allowed(facts))
+                found = contents.look(facts, data, self.rules.allowed(facts), self._scan)
                 self.facts[facts.path] = found.facts
                 self.secrets += found.secrets
                 if found.facts.read and found.grammar:
                     self._take(parsers.add(facts.path, found.text, found.grammar))
             self._take(parsers.done())
+
+    def _scan(self, facts: FileFacts, text: str) -> tuple[Secret, ...]:
+        """Its secrets; the same contents under another path are not searched again."""
+        hits = self.scanned.get(facts.blob)
+        if hits is None:
+            hits = self.scanned[facts.blob] = tuple(secrets.scan(facts.path, text))
+        return tuple(replace(hit, path=facts.path) for hit in hits)
 
     def _take(self, parsed: Iterable[tuple[str, contents.Parsed]]) -> None:
         for path, one in parsed:
@@ -265,8 +286,7 @@ def _read(
     while part := list(islice(left, PASS_SIZE)):
         by_blob = dict(source.read(dict.fromkeys(facts.blob for facts in part)))
         for facts in part:
-            if stop is not None and stop.is_set():
-                raise Stopped("Reading the source was stopped.", reason=stop.cause)
+            heed(stop)
             yield facts, by_blob.get(facts.blob, b"")
 
 

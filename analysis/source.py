@@ -25,6 +25,7 @@ from nyxcore.llm.base import StopSignal
 __all__ = ["Limits", "Reach", "Source", "SourceError", "SourceSpec", "open_source", "remove_leftovers"]
 
 REF = re.compile(r"(?![-/.+])(?!.*(\.\.|@\{|//|\.lock(/|$)))[^\x00-\x20\x7f:?*\[\\^~]{1,200}(?<![/.])")
+HISTORY_SECONDS = 30.0  # only the ranking asks for it
 HEADER = re.compile(rb"([0-9a-f]{40,64}) (\w+)(?: (\d+))?")
 
 
@@ -96,11 +97,11 @@ class Source:
         """Return how often each path changed in the last `limit` commits; empty where only one was fetched."""
         if not self.has_history or limit < 1:
             return {}
+        budget = Budget(min(HISTORY_SECONDS, self.limits.seconds))
         arguments = ["log", f"-n{limit}", "--format=", "--name-only", "-z", "--no-renames", "--no-ext-diff"]
         try:
-            return mapping(
-                self.git.run(*arguments, "--no-textconv", "--no-show-signature", self.commit, "--")
-            )
+            more = ["--no-textconv", "--no-show-signature", self.commit, "--"]
+            return mapping(self.git.run(*arguments, *more, budget=budget))
         except GitFailed:
             return {}  # a shallow or damaged history only costs the ranking its third factor
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 from analysis.analyzers.base import Rule
 from analysis.locate import FileIndex, find
 from analysis.plain import Ask, CheckedFinding, FileFacts, Judgement, Texts
-from analysis.prompting import data_rule, fence, numbered, read_answer, window
+from analysis.prompting import numbered, read_answer, window
+from nyxcore.fencing import data_rule, fence
 
 AROUND = 60  # lines on each side of the excerpt
 MOST_CALLEES = 8

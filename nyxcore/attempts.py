@@ -115,7 +115,7 @@ def worst_case(model: str, prompt_tokens: int, max_tokens: int) -> Decimal:
 
 def left_of(budget: Decimal | None, attempts: QuerySet[Any]) -> Decimal:
     """USD: the budget less what was spent (estimates included) and what open attempts have reserved."""
-    open_ = Q(status__in=(S.PENDING, S.RUNNING))
+    open_ = Q(status__in=(S.PENDING, S.RUNNING, S.WAITING))
     found = attempts.aggregate(spent=Sum("cost", filter=~open_), reserved=Sum("reserved", filter=open_))
     return Decimal(budget or 0) - (found["spent"] or Decimal(0)) - (found["reserved"] or Decimal(0))
 
@@ -168,10 +168,12 @@ def end(attempt: PaidAttempt, result: Result, *, fence: dict[str, Any]) -> bool:
     """End a running attempt, or have it wait, as `result` says; False when somebody else was first."""
     from nyxcore.states import Later
 
-    changes: dict[str, Any] = {"error": result.error, "reserved": None}
+    changes: dict[str, Any] = {"error": result.error}
     if result.request is not None:
         changes |= {"request": result.request, "output": result.text}
-    if result.status == S.WAITING:
+    if result.status != S.WAITING:
+        changes["reserved"] = None
+    else:  # what it waits for may spend what was reserved
         changes |= {"worker": "", "due_at": Later(result.look_again or RING_AT_MOST), "deadline_at": None}
     return transition(attempt, S.RUNNING, result.status, reason=result.reason, fence=fence, **changes)
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from django.conf import settings
-
 from nyxcore import events
-from nyxcore.llm.base import Stopped, StopSignal
+from nyxcore.llm.base import StopSignal
 
 TEXT_EVERY = 0.125  # s between two text events of one call
 
@@ -65,32 +63,6 @@ class Call:
             offset, self.announced, self.announced_at = self.announced, len(text), time.monotonic()
         if offset < len(text):
             events.text(self.channel, self.key[1], self.dom_id, offset, text[offset:])
-
-
-_places = threading.BoundedSemaphore(settings.NYXCORE_PROVIDER_PARALLEL)
-
-
-@contextmanager
-def place(stop: StopSignal) -> Iterator[None]:
-    """One of NYXCORE_PROVIDER_PARALLEL calls of this process; a stop ends the wait too."""
-    while not _places.acquire(timeout=0.5):
-        if stop.is_set():
-            raise Stopped("The step was stopped before its call began.", reason=stop.cause)
-    try:
-        yield
-    finally:
-        _places.release()
-
-
-@contextmanager
-def place_if_free() -> Iterator[bool]:
-    """The same for those who have nothing in hand yet: whether there was one, without waiting."""
-    taken = _places.acquire(blocking=False)
-    try:
-        yield taken
-    finally:
-        if taken:
-            _places.release()
 
 
 class Calls:

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,12 @@ NYXCORE_ANALYSIS_ROOT = os.environ.get(
     "NYXCORE_ANALYSIS_ROOT", ""
 )  # folders below it may be analysed by command
 NYXCORE_ANALYSIS_CHUNK = env_int("NYXCORE_ANALYSIS_CHUNK", 16_000, least=200)  # tokens of source in one call
+NYXCORE_GIT_HOSTS = env_list("NYXCORE_GIT_HOSTS")  # in-house servers that sources may be fetched from
+for _host in NYXCORE_GIT_HOSTS:
+    if not re.fullmatch(r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", _host, re.IGNORECASE):
+        raise ImproperlyConfigured(
+            f"NYXCORE_GIT_HOSTS takes host or host:port, comma-separated, not {_host!r}."
+        )
 NYXCORE_ANALYSIS_KEEP = env_float(
     "NYXCORE_ANALYSIS_KEEP", 7
 )  # days that texts are kept after a run with gaps

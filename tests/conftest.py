@@ -12,6 +12,7 @@ import pytest
 
 from nyxcore import events
 from nyxcore.calls import CALLS
+from nyxcore.places import PLACES
 
 
 def browser_found() -> bool:
@@ -44,9 +45,11 @@ def _quiet() -> Iterator[None]:
     """No test leaves hints or calls to the next."""
     events.queue.clear()
     CALLS.draining = False
+    PLACES.reset()
     yield
     events.queue.clear()
     CALLS.draining = False
+    PLACES.reset()
 
 
 @pytest.fixture

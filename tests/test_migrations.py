@@ -21,6 +21,10 @@ TABLES = [model._meta.db_table for label in APPS for model in apps.get_app_confi
 # What takes long locks, and why that is right there.
 JUSTIFIED = {
     ("analysis", "0002_storage"): "the tables are made by the migration before it, in the same version",
+    (
+        "analysis",
+        "0005_source_port",
+    ): "only runs on an address with a port and what belongs to them, one by one",
     ("workflows", "0002_storage"): "the tables are made by the migration before it, in the same version",
 }
 

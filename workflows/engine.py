@@ -21,6 +21,7 @@ from nyxcore.pulse import ring
 from nyxcore.states import ENDED, Reason, Status, current_actor, touch, transition, transition_all
 from workflows import again, requests
 from workflows.decide import Decision, StepState, decide
+from workflows.kinds import KINDS
 from workflows.models import Cause, OnCutOff, Step, StepAttempt, Workflow
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def _move(workflow: Workflow, decision: Decision) -> None:
     if decision.drop:
         pks = [step.pk for step in decision.drop]
         waiting = StepAttempt.objects.filter(step__in=pks, status=S.WAITING).values_list("pk", flat=True)
-        transition_all(StepAttempt, list(waiting), S.WAITING, S.CANCELLED, reason=decision.reason)
+        let_go(transition_all(StepAttempt, list(waiting), S.WAITING, S.CANCELLED, reason=decision.reason))
         transition_all(Step, pks, S.WAITING, S.CANCELLED, reason=decision.reason)
     if decision.detail:
         log.warning("workflow %s: %s", workflow.pk, decision.detail)
@@ -166,6 +167,21 @@ def _move(workflow: Workflow, decision: Decision) -> None:
         workflow.reason = decision.reason
         workflow.save(update_fields=["reason"])
         touch(Workflow, [workflow.pk])
+
+
+def let_go(attempt_pks: Sequence[int]) -> None:
+    """These attempts wait no more: end what they have waited for, and keep what it has cost."""
+    for attempt in StepAttempt.objects.filter(pk__in=attempt_pks):
+        KINDS[attempt.kind].abandon(attempt.request)
+        keep_spent(attempt)
+
+
+def keep_spent(attempt: StepAttempt) -> None:
+    """What a waiting attempt has spent elsewhere is its cost."""
+    spent = KINDS[attempt.kind].spent(attempt.request)
+    if spent is not None:
+        cost, estimated = spent
+        StepAttempt.objects.filter(pk=attempt.pk).update(cost=cost, cost_estimated=estimated)
 
 
 # --- opening ---
@@ -264,6 +280,11 @@ def _insert(step: Step, *, cause: str, **fields: Any) -> StepAttempt:
 
 def _reserve(workflow: Workflow, step: Step, fields: dict[str, Any]) -> Decimal:
     """USD that the next call may cost at most; raises OverBudget when that does not fit."""
+    if KINDS[step.kind].for_owner:
+        share = requests.share(step, left_of_budget(workflow))
+        if share <= 0:
+            raise OverBudget
+        return share
     worst = requests.worst_case(
         workflow,
         step,

@@ -46,6 +46,8 @@ def _end_attempts(workflow: Workflow) -> None:
         moved = transition_all(StepAttempt, pks, status, S.FAILED, reason=Reason.USER)
         if status == S.RUNNING:
             _count_and_stop(moved)
+        elif status == S.WAITING:
+            engine.let_go(moved)
 
 
 def _count_and_stop(pks: list[int]) -> None:

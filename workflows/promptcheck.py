@@ -252,6 +252,8 @@ class Reader:
             self._report(_offset(node), f"The filter {node.name} is not available. {hint}")
             return TEXT
         takes, gives = FILTERS[node.name]
+        if isinstance(node.node, nodes.Concat) and _of_others(node.node):  # it would change the fence as well
+            self._report(_offset(node), f"Put the filter {node.name} on each text, before ~ joins them.")
         got = self._expression(node.node, depth + 1)
         if takes and got != takes:
             self._report(_offset(node), f"The filter {node.name} takes a {takes}, not a {got}.")
@@ -325,6 +327,11 @@ class Reader:
         if close := nearest(root, ("input", "inputs", "step", "steps")):
             return f" Did you mean {'input' if close.startswith('input') else 'steps'}?"
         return " Names begin with input. or steps."
+
+
+def _of_others(node: nodes.Node) -> bool:
+    """Whether anything but inputs is named in it."""
+    return any(name.name != "input" for name in node.find_all(nodes.Name))
 
 
 def _wrong_arguments(node: nodes.Filter) -> str:

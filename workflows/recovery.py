@@ -77,6 +77,7 @@ class WorkflowRecovery(Recovery):
             try:
                 seen = KINDS[attempt.kind].look(attempt.request, waited)
             except LLMError as error:
+                engine.keep_spent(attempt)
                 transition(attempt, S.WAITING, S.FAILED, reason=error.reason, error=error.message)
                 transition(attempt.step, S.WAITING, S.FAILED, reason=error.reason)
                 engine.settle(workflow)
@@ -96,6 +97,7 @@ def _seconds_since(pk: int, column: str) -> float:
 def _done(workflow: Workflow, attempt: Any, seen: Outcome) -> str:
     """What a step waited for has ended, and that is its output."""
     text = storable(seen.text)
+    engine.keep_spent(attempt)
     transition(attempt, S.WAITING, S.COMPLETED, output=text)
     transition(attempt.step, S.WAITING, S.COMPLETED, output=text)
     engine.settle(workflow)

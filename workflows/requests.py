@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from nyxcore import attempts
 from nyxcore.attempts import facts_of as facts_of
 from nyxcore.attempts import facts_of_error as facts_of_error
 from nyxcore.attempts import result_from_row as result_from_row
+from nyxcore.fencing import new_marker
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.states import Reason, Status
@@ -20,6 +21,8 @@ from workflows.kinds import KINDS
 from workflows.kinds.base import StepKind
 from workflows.models import Step, StepAttempt, Workflow
 from workflows.work import Job
+
+PENNY = Decimal("0.0001")  # as budgets are stored
 
 
 def build(
@@ -53,9 +56,7 @@ def build_for(job: Job) -> dict[str, Any]:
     }
     farther = specs.outputs_used(job.kind, job.config) - outputs.keys()
     if specs.further_used(job.kind, job.config):
-        return_to = needed(job.workflow, list(job.outputs))
-        outputs |= _outputs(job.workflow, return_to)
-        farther -= return_to
+        farther |= needed(job.workflow, [job.key]) - {job.key}
     if farther:
         outputs |= _outputs(job.workflow, farther)
     return assemble(
@@ -83,13 +84,17 @@ def assemble(
 ) -> dict[str, Any]:
     """Have the kind fill its prompts."""
     kind = KINDS[kind_name]
+    marker = new_marker() if kind.paid else ""
     request = kind.prepare(
         _checked(kind, config),
-        prompts.Filler(input=input, steps=outputs),
+        prompts.Filler(input=input, steps=outputs, marker=marker),
         default_model=default_model or registry.default_model(),
         max_tokens=max_tokens,
         earlier_text=earlier_text,
     )
+    if prompts.fences(request.get("prompt", ""), marker):
+        request["system"] = prompts.with_rule(request["system"], marker)
+        request["sizes"]["system"] = len(request["system"])
     if revision and "prompt" in request:
         request["prompt"] += revision
     return request
@@ -193,6 +198,12 @@ def worst_case(
         return Decimal(0)
     request = build(workflow, step, max_tokens=max_tokens, continues=continues, comment=comment)
     return attempts.worst_case(request["model"], _prompt_tokens(request), int(request["max_tokens"]))
+
+
+def share(step: Step, left: Decimal) -> Decimal:
+    """USD of what is left of a budget that a step may spend elsewhere: what its own budget says, else all."""
+    own = step.config.get("budget")
+    return min(left, Decimal(str(own)) if own else left).quantize(PENNY, ROUND_DOWN)
 
 
 def _prompt_tokens(request: dict[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -12,11 +13,12 @@ from django.db import connection
 
 from nyxcore import events
 from nyxcore.attempts import failure, internal, store_request
-from nyxcore.calls import CALLS, Call, place, storable
+from nyxcore.calls import CALLS, Call, storable
 from nyxcore.claim import Queue
 from nyxcore.contact import with_contact
 from nyxcore.llm.base import LLMError, Stopped
 from nyxcore.models import Hint
+from nyxcore.places import PLACES, place
 from nyxcore.states import Reason, Status
 from workflows import engine, hotpath, requests
 from workflows.kinds import KINDS
@@ -31,7 +33,8 @@ TURN = 2.0  # s after which a thread looks for work of other apps, too
 
 QUEUE = Queue(
     attempts=TABLE, items=Step._meta.db_table, item="step", runs=Workflow._meta.db_table, run="workflow",
-    ready="r.status = 'running'", seconds="coalesce((i.config->>'deadline')::float8, %(deadline)s)",
+    ready="r.status = 'running' AND (%(paid)s OR a.kind = ANY(%(free)s))",
+    seconds="coalesce((i.config->>'deadline')::float8, %(deadline)s)",
 )  # fmt: skip
 
 
@@ -68,7 +71,8 @@ def claim(worker: str) -> int | None:
     """Take the next attempt for this worker; its primary key, or None when nothing is due or the worker is stopping."""
     if CALLS.draining:
         return None
-    claimed = QUEUE.claim(worker)
+    free = [name for name, kind in KINDS.items() if not kind.paid]
+    claimed = QUEUE.claim(worker, paid=not PLACES.paused, free=free)
     if claimed is None:
         return None
     log.info("stepattempt %s pending>running %s", claimed.attempt, worker)
@@ -109,7 +113,7 @@ def _keep(job: Job, result: Result, worker: str) -> Job | None:
 
 def _finish(job: Job, result: Result, worker: str) -> Job | None:
     """End the attempt: by the hot path where it applies, else by the engine."""
-    claim_next = not CALLS.draining
+    claim_next = not (CALLS.draining or PLACES.paused)
     if result.status == S.COMPLETED and job.continues is None:
         done = hotpath.go_on(job, result.text, result.request, worker, claim=claim_next)
         if done is not False:
@@ -142,6 +146,7 @@ def _perform(job: Job, call: Call, worker: str) -> Result | None:
 def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
     """Run the kind without holding a database connection; paid calls wait for one of the provider's places."""
     kind = KINDS[job.kind]
+    owner, budget = with_contact(lambda: _behalf(job)) if kind.for_owner else (0, None)
     step_input = StepInput(
         config=kind.Config.model_validate(job.config),
         request=request,
@@ -151,7 +156,8 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         on_text=call.on_text,
         stop=call.stop,
         dom_id=call.dom_id,
-        owner=with_contact(lambda: _owner(job.workflow)) if kind.for_owner else 0,
+        owner=owner,
+        budget=budget,
     )
     if not kind.paid:
         return kind.run(step_input)
@@ -160,8 +166,9 @@ def _run(job: Job, request: dict[str, Any], call: Call) -> Outcome:
         return kind.run(step_input)
 
 
-def _owner(workflow: int) -> int:
-    return int(Workflow.objects.values_list("owner", flat=True).get(pk=workflow))
+def _behalf(job: Job) -> tuple[int, Decimal | None]:
+    """On whose behalf a job acts, and what it may spend."""
+    return StepAttempt.objects.values_list("step__workflow__owner", "reserved").get(pk=job.attempt)
 
 
 def _result(job: Job, request: dict[str, Any], outcome: Outcome) -> Result:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, Field, field_validator
 
 from analysis.plain import Ask, FileFacts, Files, Level, Overview, Place, RawFinding, Severity
-from analysis.prompting import data_rule, fence, read_answer, told
+from analysis.prompting import read_answer, told
+from nyxcore.fencing import data_rule, fence
 
 MOST_FINDINGS = 10  # of one chunk and analyzer
 MOST_EVIDENCE = 3

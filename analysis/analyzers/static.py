@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 from analysis.analyzers.base import LEVELS, SEVERITIES, TITLE, Analyzer, Rule
 from analysis.analyzers.linting import LintResult, run_ruff
+from analysis.errors import heed
 from analysis.plain import FileFacts, Files, RawFinding, Severity, Texts
+from nyxcore.llm.base import StopSignal
 
 MOST_OF_FILE = 100  # findings of one rule in one file
 MOST = 10_000  # findings in all
@@ -123,6 +125,7 @@ class StaticAnalyzer(Analyzer):
         *,
         secrets: SecretScan | None = None,
         linter: Linter = run_ruff,
+        stop: StopSignal | None = None,
     ) -> Scan:
         """Look at the whole manifest and at the text of what was read."""
         secrets = secrets or _own_secrets
@@ -132,6 +135,7 @@ class StaticAnalyzer(Analyzer):
             str, list[str]
         ] = {}  # the lines of each file; one with a secret in it is hidden from all excerpts
         for path, text in texts.items():
+            heed(stop)
             lines = shown[path] = text.split("\n")
             for hit in secrets(path, text):
                 lines[hit.line - 1] = masked(lines[hit.line - 1])

@@ -7,7 +7,7 @@ from analysis.plain import Options
 from analysis.services.base import CLOSED, LIVE, UNCHANGED, Refused, check_options
 from analysis.services.create import create_analysis, rescan_analysis, source_key, store_upload
 from analysis.services.findings import accept_finding, dismiss_finding, reopen_finding
-from analysis.services.handing import Handed, abandon, begin_for, look_at, repository
+from analysis.services.handing import Handed, abandon, begin_for, look_at, repository, spent
 from analysis.services.runs import (
     allow_secret,
     cancel_analysis,
@@ -48,6 +48,7 @@ __all__ = [
     "set_budget",
     "set_options",
     "source_key",
+    "spent",
     "start_analysis",
     "store_upload",
 ]

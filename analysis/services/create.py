@@ -14,10 +14,10 @@ from analysis import hosts
 from analysis.errors import SourceError
 from analysis.models import AnalysisRun, SourceFile, SourceKind, Upload
 from analysis.plain import Options
-from analysis.prompting import new_marker
 from analysis.rows import as_json, digest, options_of
 from analysis.services.base import UNCHANGED, Refused, check_budget, check_options
 from nyxcore.calls import storable
+from nyxcore.fencing import new_marker
 from nyxcore.states import Status
 
 MAX_UPLOAD = 100_000_000  # bytes
@@ -29,7 +29,8 @@ def source_key(kind: str, location: str, sub_path: str = "") -> str:
     if kind == SourceKind.GIT:
         parts = urlsplit(location.strip())
         path = parts.path.rstrip("/").removesuffix(".git").rstrip("/")
-        location = f"{(parts.hostname or '').lower()}{path}"
+        port = "" if parts.port in (None, hosts.PORTS["https"]) else f":{parts.port}"
+        location = f"{(parts.hostname or '').lower()}{port}{path}"
     return digest(kind, location.strip(), sub_path.strip("/"))
 
 
@@ -64,6 +65,8 @@ def create_analysis(
     check_budget(options, budget)
     location = storable(upload.name if upload else location).strip()
     _check_source(source_kind, location, upload, kind)
+    if upload is not None and not Upload.objects.filter(pk=upload.pk, owner=owner).exists():
+        raise Refused("There is no such archive. Upload it again.")
     key = source_key(source_kind, location, sub_path)
     earlier = AnalysisRun.objects.filter(owner=owner, source_key=key, status=Status.COMPLETED)
     return AnalysisRun.objects.create(
@@ -123,9 +126,10 @@ def rescan_analysis(
 
     if run.source_kind == SourceKind.UPLOAD and upload is None:
         raise Refused("The archive is not kept. Upload the new state of the source to analyse it again.")
-    if upload:
-        upload.name = run.location  # the same source under another file name
     with transaction.atomic():
+        if upload:
+            upload.name = run.location  # the same source under another file name
+            Upload.objects.filter(pk=upload.pk, owner=by).update(owner=run.owner)
         again = create_analysis(
             owner=run.owner,
             source_kind=run.source_kind,

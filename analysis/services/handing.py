@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.contrib.auth import get_user_model
+from django.contrib.postgres.aggregates import BoolOr
+from django.db.models import Sum
 
 from analysis import exports
-from analysis.models import AnalysisRun, Document, Unit, UnitKind
+from analysis.models import AnalysisRun, Document, Unit, UnitAttempt, UnitKind
 from analysis.plain import Options
 from analysis.services.base import LIVE
 from analysis.services.create import create_analysis
@@ -70,6 +72,13 @@ def look_at(pk: int) -> Handed:
     if run.status in (S.FAILED, S.CANCELLED):
         return Handed(failed=f"The analysis {run.pk} is {Status(run.status).label.lower()}. {label}".strip())
     return Handed(said=f"{label} {NEXT_ACTION.get(run.reason, '')}".strip())
+
+
+def spent(pk: int) -> tuple[Decimal, bool]:
+    """USD that it has cost so far, and whether a part of that is estimated."""
+    rows = UnitAttempt.objects.filter(unit__run=pk, cost__isnull=False)
+    found = rows.aggregate(sum=Sum("cost"), estimated=BoolOr("cost_estimated"))
+    return found["sum"] or Decimal(0), bool(found["estimated"])
 
 
 def documents_of(run: AnalysisRun) -> str:

@@ -11,14 +11,16 @@ from django.db import connection
 
 from analysis import chunks, plan, repomap
 from analysis.analyzers import STATIC
-from analysis.errors import SourceError
+from analysis.errors import SourceError, heed
 from analysis.estimate import estimate
 from analysis.fingerprint import checked
+from analysis.hosts import Reach, listed
 from analysis.locate import claimed
 from analysis.models import AnalysisRun, Finding, SourceFile, SourceKind, Unit, UnitAttempt, UnitKind
 from analysis.plain import Chunk, FileFacts, RawFinding, Texts
 from analysis.plan import Spec
 from analysis.rows import as_json, chunk_json, chunk_of, file_row, finding_row, options_of
+from analysis.secrets import Secret
 from analysis.select import Manifest, build_manifest
 from analysis.source import SourceSpec, open_source
 from analysis.units import overview
@@ -34,7 +36,8 @@ class SourceWork(Work):
     def do(self, run: AnalysisRun, unit: Unit, stop: StopSignal) -> Digest:
         spec = source_spec(run)
         connection.close()
-        with open_source(spec, stop=stop) as source:
+        reach = Reach(listed=listed(settings.NYXCORE_GIT_HOSTS))
+        with open_source(spec, stop=stop, reach=reach) as source:
             built = build_manifest(source, options_of(run), stop=stop)
         if _begun(run) and built.tree != run.tree:
             raise SourceError(
@@ -42,16 +45,19 @@ class SourceWork(Work):
                 "again: what has not changed costs nothing.",
                 "changed",
             )
-        scan = STATIC.scan(built.files, built.texts)
-        packed, packs = pack(run, built)
+        hits: dict[str, list[Secret]] = {}
+        for hit in built.secrets:
+            hits.setdefault(hit.path, []).append(hit)
+        known = STATIC.scan(built.files, built.texts, secrets=lambda path, _: hits.get(path, ()), stop=stop)
+        packed, packs = pack(run, built, stop)
         result = {
             "map": repomap.repo_map(built.files, built.scores, tokens=MAP_TOKENS),
             "guide": repomap.guide(built.files, built.texts),
-            "notes": scan.notes,
+            "notes": [*built.notes, *known.notes],
             "chunks": [chunk_json(chunk) for chunk in packed],
             "packs": packs,
         }
-        return Digest(result, (built, _findings(run, unit, [*scan.findings, *_blocked(built)], built)))
+        return Digest(result, (built, _findings(run, unit, [*known.findings, *_blocked(built)], built)))
 
     def apply(self, run: AnalysisRun, unit: Unit, digest: Digest) -> None:
         built, found = digest.rows
@@ -62,7 +68,7 @@ class SourceWork(Work):
             Finding.objects.bulk_create(found, batch_size=ROWS_AT_ONCE)
             plan_all(run, built.files)
         run.commit, run.tree = built.commit, built.tree
-        run.coverage = coverage(built.files)
+        run.coverage = {**coverage(built.files), "notes": digest.result["notes"]}
         run.estimate = as_json(expected(run, built.files, unit))
         run.save(update_fields=["commit", "tree", "coverage", "estimate"])
 
@@ -88,12 +94,15 @@ def source_spec(run: AnalysisRun) -> SourceSpec:
 # --- chunks and estimate ---
 
 
-def pack(run: AnalysisRun, built: Manifest) -> tuple[list[Chunk], dict[str, list[int]]]:
+def pack(
+    run: AnalysisRun, built: Manifest, stop: StopSignal | None = None
+) -> tuple[list[Chunk], dict[str, list[int]]]:
     """All chunks, and for each analyzer which of them it looks at. Analyzers that read the same share their chunks."""
     packed: list[Chunk] = []
     by_files: dict[tuple[str, ...], list[int]] = {}
     packs: dict[str, list[int]] = {}
     for analyzer in plan.analyzers(run):
+        heed(stop)
         files = analyzer.select(built.files)
         paths = tuple(file.path for file in files)
         if paths not in by_files:

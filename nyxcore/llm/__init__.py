@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -59,6 +60,7 @@ def complete(
     another thread. An empty model means the default one.
     """
     from nyxcore.llm import models
+    from nyxcore.places import PLACES
 
     provider = get_provider(using)
     if not request.model:
@@ -70,7 +72,13 @@ def complete(
                 "bad_request",
             )
         request = replace(request, model=model)
-    completion = provider.complete(request, on_text=on_text or _ignore, stop=stop or StopSignal())
+    began = time.monotonic()
+    try:
+        completion = provider.complete(request, on_text=on_text or _ignore, stop=stop or StopSignal())
+    except LLMError as error:
+        PLACES.refused(error, began)
+        raise
+    PLACES.answered()
     log.info(
         "llm %s %s stop=%s in=%d out=%d seconds=%.1f request=%s",
         provider.name,
@@ -117,9 +125,11 @@ def get_provider(using: str = "default") -> Provider:
 
 
 def reset_providers() -> None:
-    """Forget providers and model rows, so that changed settings are read again. For tests."""
+    """Forget providers, model rows and refusals, so that changed settings are read again. For tests."""
     from nyxcore.llm import models
+    from nyxcore.places import PLACES
 
+    PLACES.reset()
     with _lock:
         _providers.clear()
     models.forget_rows()

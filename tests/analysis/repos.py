@@ -111,6 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/moved/"):
             self.send_response(302)
             self.send_header("Location", self.path.replace("/moved/", "/"))
+            self.send_header("Content-Length", "0")
             self.end_headers()
         elif self.path.startswith("/slow/"):
             self.release.wait(60)

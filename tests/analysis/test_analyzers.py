@@ -13,7 +13,8 @@ import pytest
 from analysis.analyzers import ANALYZERS, MODEL_ANALYZERS, RULES, STATIC
 from analysis.analyzers.base import MOST_FINDINGS, SEVERITIES, Dismissed, findings_schema, is_test
 from analysis.plain import FileFacts, Overview
-from analysis.prompting import BadAnswer, fence, numbered
+from analysis.prompting import BadAnswer, numbered
+from nyxcore.fencing import fence
 from nyxcore.llm import samples
 from nyxcore.llm.base import vendor_schema
 

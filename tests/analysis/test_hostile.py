@@ -20,6 +20,7 @@ import pytest
 from analysis import archives, hosts, parsing
 from analysis.chunks import pack, render
 from analysis.git import Git
+from analysis.hosts import Reach
 from analysis.parsing import Parsers
 from analysis.source import Limits, Source, SourceError, SourceSpec, open_source
 from nyxcore.llm.base import Stopped, StopSignal
@@ -124,6 +125,59 @@ def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 def test_one_private_address_among_public_ones_refuses_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, "140.82.121.4", "10.0.0.1")
     assert refused("https://rebind.example/a") == "refused_host"
+
+
+IN_HOUSE = Reach(listed=hosts.listed(["gitlab.house", "10.1.2.3:8443", "127.0.0.1:3000"]))
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://gitlab.house/a/b", "10.0.0.7"),
+        ("https://GitLab.house:443/a/b", "fd00::7"),
+        ("https://gitlab.house/a/b", "140.82.121.4"),
+        ("https://10.1.2.3:8443/a/b", "10.1.2.3"),
+        ("https://127.0.0.1:3000/a/b", "127.0.0.1"),
+        ("https://host.example/a/b", "140.82.121.4"),
+    ],
+)
+def test_a_listed_host_may_stand_in_house(monkeypatch: pytest.MonkeyPatch, url: str, address: str) -> None:
+    answers(monkeypatch, address)
+    assert hosts.check(url, IN_HOUSE).addresses == (ipaddress.ip_address(address),)
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("https://gitlab.house:8443/a/b", ["10.0.0.7"]),  # another port
+        ("https://other.house/a/b", ["10.0.0.7"]),
+        ("https://gitlab.house.evil.example/a/b", ["10.0.0.7"]),
+        ("https://10.1.2.3/a/b", ["10.1.2.3"]),
+        ("https://10.1.2.4:8443/a/b", ["10.1.2.4"]),
+        ("https://127.0.0.1/a/b", ["127.0.0.1"]),
+        ("https://evil.example:8443/a/b", ["10.1.2.3"]),  # another name for a listed address
+        # A name that answers otherwise, now or a second later: none of these is where a house keeps its servers.
+        ("https://gitlab.house/a/b", ["10.0.0.7", "127.0.0.1"]),
+        ("https://gitlab.house/a/b", ["169.254.169.254"]),
+        ("https://gitlab.house/a/b", ["::1"]),
+        ("https://gitlab.house/a/b", ["fe80::1"]),
+        ("https://gitlab.house/a/b", ["::ffff:10.0.0.7"]),
+        ("https://gitlab.house/a/b", ["0.0.0.0"]),
+    ],
+)
+def test_every_other_host_that_is_not_public_stays_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str, addresses: list[str]
+) -> None:
+    answers(monkeypatch, *addresses)
+    with pytest.raises(SourceError) as caught:
+        hosts.check(url, IN_HOUSE)
+    assert caught.value.code == "refused_host"
+
+
+@pytest.mark.parametrize("word", ["https://a", "a/b", "me@a", "a:99999", "a:b", "0x7f.1", ""])
+def test_what_is_no_host_is_not_listed(word: str) -> None:
+    with pytest.raises(SourceError):
+        hosts.listed([word])
 
 
 def test_git_is_held_to_the_addresses_that_were_checked(monkeypatch: pytest.MonkeyPatch) -> None:

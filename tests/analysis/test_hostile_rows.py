@@ -7,11 +7,12 @@ import json
 import secrets
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analysis import runner, services
-from analysis.models import AnalysisRun, Finding, SourceFile
+from analysis.models import AnalysisRun, Finding, SourceFile, UnitAttempt
 from nyxcore.llm.base import Request
 from tests.analysis.engine_helpers import WORKER, Scripted, begin, finding, model, root, write
 from tests.analysis.repos import git, repo
@@ -152,3 +153,17 @@ def test_evidence_that_stands_nowhere_is_not_kept(root: Path, model: Scripted) -
 def _first_rule(request: Request) -> str:
     assert request.schema is not None
     return str(request.schema["properties"]["findings"]["items"]["properties"]["rule_id"]["enum"][0])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"), [([], "not a public address"), (["127.0.0.1:9"], "could not be fetched")]
+)
+def test_only_the_operators_list_opens_the_way_to_a_host_of_the_house(
+    settings: Any, hosts: list[str], said: str
+) -> None:
+    settings.NYXCORE_GIT_HOSTS = hosts
+    owner = make_user()
+    run = services.create_analysis(owner=owner, source_kind="git", location="https://127.0.0.1:9/a/b.git")
+    services.start_analysis(run, by=owner)
+    worked(run)
+    assert said in UnitAttempt.objects.filter(unit__run=run).order_by("pk")[0].error

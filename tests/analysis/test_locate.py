@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import locate as module
-from analysis.locate import FileIndex, check, claimed, is_trivial, lines_of, locate
+from analysis.locate import MOST_WORK, FileIndex, check, claimed, is_trivial, lines_of, locate
 from analysis.plain import Place, RawFinding
 
 TEXT = Path(module.__file__).read_text(encoding="utf-8")
@@ -176,3 +177,42 @@ def test_only_some_windows_of_a_large_file_are_compared(monkeypatch):
 def test_what_a_program_has_found_needs_no_search():
     place = claimed(raw(start_line=7, excerpt="a\nb"))
     assert (place.start_line, place.end_line, place.match) == (7, 8, "exact")
+
+
+# --- what hostile files can cost ---
+
+
+@given(st.lists(st.sampled_from("ab"), min_size=1, max_size=6), st.lists(st.sampled_from("ab"), max_size=30))
+def test_every_place_of_a_quote_is_found_however_the_lines_repeat(quote: list[str], lines: list[str]) -> None:
+    size = len(quote)
+    places = [at for at in range(len(lines) - size + 1) if lines[at : at + size] == quote]
+    assert FileIndex("\n".join(lines)).exact(quote) == places
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The windows that are compared character by character."""
+    windows: list[str] = []
+    ratio = SequenceMatcher.ratio
+
+    def counted(self: SequenceMatcher) -> float:
+        windows.append(self.a)
+        return ratio(self)
+
+    monkeypatch.setattr(SequenceMatcher, "ratio", counted)
+    return windows
+
+
+def test_equal_windows_are_compared_once(compared: list[str]) -> None:
+    line = "total = compute(value, other)"
+    found = locate(
+        FileIndex(f"{line}\n" * 3_000), "\n".join([line] * 4 + ["total = compute(value, others)"]), 1_500
+    )
+    assert (found.match, found.start_line) == ("approximate", 1_488)
+    assert len(compared) <= 3
+
+
+def test_the_pairs_of_characters_that_are_compared_are_bounded(compared: list[str]) -> None:
+    quote = "ab" * 450
+    locate(FileIndex("\n".join(f"{quote}{number}" for number in range(3_000))), quote[:-9] + "c" * 9, 1_500)
+    assert 0 < len(compared) <= MOST_WORK // (2 * 445 * 450)

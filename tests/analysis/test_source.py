@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import scratch
+from analysis import hosts, scratch
 from analysis.source import Limits, Reach, Source, SourceError, SourceSpec, open_source, remove_leftovers
 from nyxcore.llm.base import Stopped, StopSignal
 from tests.analysis.repos import LOOSE, Server, commit, git, repo, serving, tarred, write, zipped
@@ -167,6 +167,10 @@ def test_https_counts_only_with_a_certificate_that_is_trusted(tmp_path: Path) ->
         trusted = Reach(private=True, ca_file=str(certificate))
         with open_source(fetch(f"{server.url}/one"), reach=trusted) as source:
             assert len(paths(source)) == 3
+        listed = Reach(listed=hosts.listed([server.url.removeprefix("https://")]), ca_file=str(certificate))
+        with open_source(fetch(f"{server.url}/one"), reach=listed) as source:
+            assert len(paths(source)) == 3
+        assert code_of(fetch(f"{server.url}/moved/one"), reach=listed) == "redirect"
 
 
 def test_the_stop_signal_ends_a_fetch_that_hangs(server: Server, tmp_path: Path) -> None:

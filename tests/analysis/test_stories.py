@@ -6,10 +6,12 @@ import io
 import json
 import zipfile
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 
 from analysis import engine, recovery, runner, services
 from analysis.models import (
@@ -28,6 +30,7 @@ from nyxcore import channels, llm, sweep
 from nyxcore.calls import CALLS
 from nyxcore.dbtime import ago
 from nyxcore.llm.base import Completion, LLMError, Request, Usage
+from nyxcore.places import PLACES
 from nyxcore.states import Reason, Status
 from tests.analysis.engine_helpers import (
     WORKER,
@@ -192,6 +195,10 @@ def test_a_429_of_one_chunk_does_not_stop_the_others(parts: Path, model: Scripte
     slow_down = LLMError("Slow down.", Reason.RATE_LIMITED, retryable=True, retry_after=30.0)
     model.replies["chunk"] = only("part2/code.py", slow_down)
     run = done(parts)
+    assert PLACES.paused  # a claim now would only be refused as well
+    assert [unit.status for unit in units(run, "chunk")] == ["completed", "completed", "running", "running"]
+    PLACES.reset()
+    run_all()
     assert [unit.status for unit in units(run, "chunk")] == ["completed", "completed", "running", "completed"]
     assert UnitAttempt.objects.filter(unit__run=run, status="pending", queued_at__gt=ago(-25)).count() == 1
     model.replies.clear()
@@ -497,7 +504,69 @@ def test_a_worker_that_stops_hands_its_unit_over(parts: Path, model: Scripted) -
 def test_the_same_source_is_the_same_however_it_is_spelled() -> None:
     key = services.source_key("git", "https://Host.example/owner/name.git")
     assert key == services.source_key("git", "https://host.example/owner/name/")
+    assert key == services.source_key("git", "https://host.example:443/owner/name")
     assert key != services.source_key("git", "https://host.example/owner/name", "docs")
+    assert key != services.source_key("git", "https://host.example:8443/owner/name")
+
+
+def test_two_servers_on_one_host_get_histories_of_their_own(user: Any) -> None:
+    """What the migration does with rows from before the port counted."""
+    made = {}
+    for port, last in ((":8443", True), ("", False)):
+        run = services.create_analysis(
+            owner=user, source_kind="git", location=f"https://host.example{port}/owner/name.git"
+        )
+        key = services.source_key("git", "https://host.example/owner/name")
+        AnalysisRun.objects.filter(pk=run.pk).update(source_key=key)
+        Document.objects.create(
+            owner=user, source_key=key, run=run, slug="modules", title="Modules", version=1 + last
+        )
+        TrackedFinding.objects.create(
+            owner=user,
+            source_key=key,
+            fingerprint=port or "none",
+            title="A fault",
+            path="a.py",
+            last_seen=run,
+        )
+        made[port] = run
+    import_module("analysis.migrations.0005_source_port").with_port(apps, None)
+    for port, run in made.items():
+        key = services.source_key("git", f"https://host.example{port}/owner/name")
+        run.refresh_from_db()
+        assert (run.source_key, run.documents.get().source_key) == (key, key)
+        assert TrackedFinding.objects.get(source_key=key).last_seen_id == run.pk
+
+
+def test_what_no_run_has_seen_last_goes_with_the_only_source(user: Any) -> None:
+    run = services.create_analysis(
+        owner=user, source_kind="git", location="https://host.example:8443/owner/name.git"
+    )
+    old, key = services.source_key("git", "https://host.example/owner/name"), run.source_key
+    AnalysisRun.objects.filter(pk=run.pk).update(source_key=old)
+    TrackedFinding.objects.create(owner=user, source_key=old, fingerprint="f", title="A fault", path="a.py")
+    import_module("analysis.migrations.0005_source_port").with_port(apps, None)
+    assert TrackedFinding.objects.get().source_key == key
+
+
+def test_an_archive_of_somebody_else_is_not_found(user: Any, stranger: Any) -> None:
+    upload = services.store_upload(owner=stranger, name="shop.zip", data=archive(SHOP))
+    with pytest.raises(services.Refused, match="no such archive"):
+        services.create_analysis(owner=user, source_kind="upload", upload=upload)
+    assert not AnalysisRun.objects.exists()
+
+
+def test_staff_may_upload_the_new_state_of_a_source_for_its_owner(
+    user: Any, staff: Any, stranger: Any, model: Scripted
+) -> None:
+    first = services.store_upload(owner=user, name="shop.zip", data=archive(SHOP))
+    run = services.create_analysis(owner=user, source_kind="upload", upload=first)
+    theirs = services.store_upload(owner=staff, name="new.zip", data=archive(SHOP))
+    again = services.rescan_analysis(run, by=staff, upload=theirs)
+    assert (again.owner, again.upload_id) == (user, theirs.pk)
+    foreign = services.store_upload(owner=stranger, name="new.zip", data=archive(SHOP))
+    with pytest.raises(services.Refused, match="no such archive"):
+        services.rescan_analysis(run, by=user, upload=foreign)
 
 
 def test_the_sweep_settles_a_run_that_nothing_moves(

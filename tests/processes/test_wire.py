@@ -5,12 +5,7 @@ One worker serves the whole module, so the rows stay until its end: no test may 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +13,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from nyxcore.dbtime import ago, later
-from nyxcore.processes import spawn
+from nyxcore.dbtime import ago
 from tests.factories import attempts_of, make_workflow, step_of
-from tests.platform.helpers import free_port
+from tests.processes.mock import LLMock, refusal, reply, serving
 from tests.processes.servers import WorkerProcess
 from tests.processes.tools import (
     KEY,
@@ -29,7 +23,6 @@ from tests.processes.tools import (
     environment,
     eventually,
     speaking_to,
-    status,
     story,
 )
 from tests.workflows.engine_helpers import statuses
@@ -39,34 +32,6 @@ from workflows.models import StepAttempt, Workflow
 pytestmark = pytest.mark.processes
 
 ONE = [{"key": "one"}]
-ASKED = {"path": "*/messages"}
-
-
-class LLMock:
-    """The server as a process of its own; scenarios go to it by HTTP."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-
-    def ask(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{self.url}/_llmock/{path}", data), timeout=10
-        ) as answer:
-            return json.load(answer)
-
-    def play(self, *behaviors: dict[str, Any]) -> None:
-        self.ask("scenario", {"behaviors": [behavior | {"match": ASKED} for behavior in behaviors]})
-
-    def calls(self) -> list[dict[str, Any]]:
-        """What was asked of the model and has ended, oldest first; times are of time.monotonic()."""
-        return [made for made in self.ask("requests")["requests"] if made["method"] == "POST"]
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.ask("scenario"))
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")
@@ -77,22 +42,15 @@ def served(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[LLMock, WorkerProcess]]:
     """LLMock and a worker that asks it. Its pulse beats every ten seconds: what reaches a call sooner was told."""
-    server = LLMock(port := free_port())
-    code = "from llmock.cli import app; app()"
-    argv = [sys.executable, "-c", code, "serve", "--port", str(port), "--log-level", "warning"]
     folder: Path = tmp_path_factory.mktemp("wire")
-    with django_db_blocker.unblock():
-        mock = spawn(argv, env=os.environ, output=subprocess.DEVNULL)
+    with django_db_blocker.unblock(), serving() as server:
         worker = WorkerProcess(
             folder, "worker", environment(**speaking_to(f"{server.url}/anthropic"), NYXCORE_LEASE="60")
         )
         try:
-            eventually(lambda: server.answers() or mock.poll() is not None, 60, "for llmock")
             yield server, worker.await_ready()
         finally:
             worker.kill()
-            mock.kill()
-            mock.wait(10)
             call_command("flush", interactive=False, verbosity=0)
 
 
@@ -108,14 +66,6 @@ def llmock(served: tuple[LLMock, WorkerProcess], transactional_db: None) -> Iter
     before = len(worker.words())
     yield server
     print(f"--- log of the worker\n{worker.words()[before:]}")
-
-
-def reply(text: str, **more: Any) -> dict[str, Any]:
-    return {"type": "reply", "text": text, **more}
-
-
-def refusal(status_code: int, **more: Any) -> dict[str, Any]:
-    return {"type": "fail", "status": status_code, **more}
 
 
 def waiting_attempt(workflow: Workflow) -> StepAttempt:
@@ -163,18 +113,18 @@ def test_an_answer_that_ends_early_is_no_answer_and_is_asked_for_again(llmock):
 
 
 def test_a_rate_limit_waits_as_long_as_the_provider_says(llmock):
-    llmock.play(refusal(429, retry_after=60), reply("At last."))
+    llmock.play(refusal(429, retry_after=4), reply("At last.", times=2))
     workflow = make_workflow(ONE, start=True)
-    again = waiting_attempt(workflow)
-    rows = StepAttempt.objects.filter(pk=again.pk)
-    assert rows.filter(queued_at__gt=later(50), queued_at__lt=later(61)).exists()
-    assert status(workflow) == "running"
-    rows.update(queued_at=ago(1))
+    waiting_attempt(workflow)
+    other = make_workflow(ONE, start=True)
+    ends(other)
     ends(workflow)
-    assert story(workflow) == [
-        ("one", "start", "failed", "rate_limited"),
-        ("one", "backoff", "completed", ""),
-    ]
+    assert [entry[1:] for entry in story(workflow)] == [
+        ("start", "failed", "rate_limited"), ("backoff", "completed", ""),
+    ]  # fmt: skip
+    assert [entry[1:] for entry in story(other)] == [("start", "completed", "")]
+    refused, *later = llmock.calls()
+    assert all(call["started_at"] - refused["ended_at"] > 3.5 for call in later)
 
 
 def test_an_overloaded_provider_is_asked_again_by_itself_after_a_while(llmock):

@@ -7,7 +7,7 @@ mark in their place, the estimate counts them from a short answer up to the limi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from nyxcore.fencing import new_marker
 from nyxcore.llm import models as registry
 from nyxcore.states import Status
 from workflows import drawing, prompts
@@ -60,7 +61,22 @@ def preview(spec: WorkflowSpec, index: int, examples: Mapping[str, str]) -> list
     }
     rooms = {other.key: _room(other) for other in spec.steps if KINDS[other.kind].paid}
     templates = kind.templates(kind.Config.model_validate(step.config))
-    return [_place(name, text, examples, outputs, rooms) for name, text in templates.items() if text]
+    marker = new_marker() if kind.paid else ""
+    places = [
+        _place(name, text, examples, outputs, rooms, marker) for name, text in templates.items() if text
+    ]
+    return _with_rule(places, marker) if marker else places
+
+
+def _with_rule(places: list[Place], marker: str) -> list[Place]:
+    """The places of a step that asks a model, with what its system prompt will say of the fences."""
+    prompt = next((place.text for place in places if place.name == "prompt"), "")
+    system = next((place for place in places if place.name == "system"), Place("system", "", 0, ()))
+    if system.trouble or not prompts.fences(prompt, marker):
+        return places
+    text = prompts.with_rule(system.text, marker)
+    told = replace(system, text=text, tokens=registry.estimate_tokens(text))
+    return [told, *(place for place in places if place.name != "system")]
 
 
 def _unknown(step: StepSpec) -> dict[str, str]:
@@ -75,9 +91,10 @@ def _place(
     examples: Mapping[str, str],
     outputs: Mapping[str, StepOutput],
     rooms: Mapping[str, int],
+    marker: str,
 ) -> Place:
     try:
-        filled = prompts.fill(text, input=examples, steps=outputs)
+        filled = prompts.fill(text, input=examples, steps=outputs, marker=marker)
     except PromptError as error:
         return Place(name, "", 0, (), error.message)
     parts = []

@@ -44,7 +44,7 @@ class AnalysisKind(StepKind[AnalysisConfig]):
     name = "analysis"
     label = "Code analysis"
     description = "Analyses a repository and hands findings and documents to later steps."
-    paid = False  # its calls are the analysis's, with a budget of its own
+    paid = False  # its calls are the analysis's, which has what is left of the run's budget
     for_owner = True
     Config = AnalysisConfig
 
@@ -84,7 +84,7 @@ class AnalysisKind(StepKind[AnalysisConfig]):
                 ref=asked["ref"],
                 sub_path=asked["sub_path"],
                 options=_options(config),
-                budget=Decimal(str(config.budget)) if config.budget else None,
+                budget=_budget(config) if step.budget is None else step.budget,
             )
         except services.Refused as error:
             raise StepError(str(error), Reason.BAD_REQUEST) from None
@@ -107,12 +107,21 @@ class AnalysisKind(StepKind[AnalysisConfig]):
         if "analysis" in request:
             services.abandon(request["analysis"])
 
+    def spent(self, request: Mapping[str, Any]) -> tuple[Decimal, bool] | None:
+        from analysis import services
+
+        return services.spent(request["analysis"]) if "analysis" in request else None
+
     def offers(self, output: str, request: Mapping[str, Any]) -> dict[str, str]:
         from analysis import services
 
         findings, _, documents = output.partition(DOCUMENTS)
         tree, guide = services.repository(int(request.get("analysis") or 0))
         return {"findings": findings, "documents": documents, "tree": tree, "guide": guide}
+
+
+def _budget(config: AnalysisConfig) -> Decimal | None:
+    return Decimal(str(config.budget)) if config.budget else None
 
 
 def _options(config: AnalysisConfig) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from nyxcore.llm.base import Completion, LLMError, StopSignal
@@ -39,6 +40,7 @@ class StepInput(Generic[C]):
     stop: StopSignal = field(default_factory=StopSignal)
     dom_id: str = ""  # of the step: the key under which an effect outside is made once
     owner: int = 0  # primary key of the run's owner, for kinds that act on somebody's behalf
+    budget: Decimal | None = None  # USD that such a kind may spend elsewhere; None: no limit
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class StepKind(ABC, Generic[C]):
     label: ClassVar[str]
     description: ClassVar[str]
     paid: ClassVar[bool]  # its runs cost money: a budget reserves for them
-    for_owner: ClassVar[bool] = False  # whether it acts on behalf of the run's owner
+    for_owner: ClassVar[bool] = False  # whether it begins something on behalf of the run's owner, at his cost
     # Places of templates() that must hold no text of users or models: see prompts.check.
     instructions: ClassVar[frozenset[str]] = frozenset()
     Config: type[C]
@@ -96,6 +98,10 @@ class StepKind(ABC, Generic[C]):
 
     def abandon(self, request: dict[str, Any]) -> None:
         """A waiting attempt was cancelled: end what it waits for."""
+
+    def spent(self, request: Mapping[str, Any]) -> tuple[Decimal, bool] | None:
+        """What that which it began has cost so far, in USD, and whether a part of that is estimated."""
+        return None
 
     def offers(self, output: str, request: Mapping[str, Any]) -> dict[str, str]:
         """What a completed step offers to later prompts beside its content, by the name of the part."""

@@ -58,6 +58,8 @@ def plan_rerun(step: Step, config_edits: dict[str, dict[str, Any]] | None = None
 
 def _worst_of(workflow: Workflow, kind: str, config: dict[str, Any], sent: int) -> Decimal | None:
     """USD that one call may cost at most, with as long a prompt as `sent` tokens; None where the price is unknown."""
+    if KINDS[kind].for_owner:
+        return Decimal(str(config["budget"])) if config.get("budget") else None
     if not KINDS[kind].paid:
         return Decimal(0)
     model = str(config.get("model") or workflow.default_model or registry.default_model())

@@ -11,7 +11,6 @@ from nyxcore import live, sweep
 from nyxcore.pulse import tell_to_stop
 from nyxcore.states import Reason, Status, touch, transition, transition_all
 from workflows import engine, hotpath, requests, specs
-from workflows.kinds import KINDS
 from workflows.models import OnCutOff, Origin, Step, StepAttempt, Workflow
 from workflows.services.base import CLOSED, TABLE, Refused, cut_if_resumed, release_hold, verb
 from workflows.services.definition import edit_configs, refuse_unpriced, spec_of
@@ -148,8 +147,7 @@ def _end_open_attempts(workflow: Workflow) -> None:
                 requests.estimate_cost(attempt)
             tell_to_stop(TABLE, moved, "cancel")
         elif status == S.WAITING:
-            for attempt in StepAttempt.objects.filter(pk__in=moved):
-                KINDS[attempt.kind].abandon(attempt.request)
+            engine.let_go(moved)
 
 
 def delete_workflow(workflow: Workflow, *, by: Any, kind: str = "person") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from analysis import coverage
+from analysis import attributes, coverage, exports
 from analysis.forms import literal
 from analysis.models import AnalysisRun, SourceFile
 from analysis.patterns import Patterns
 from analysis.rows import options_of
-from tests.analysis.engine_helpers import run_all
+from tests.analysis.engine_helpers import Scripted, done, run_all, write
 from tests.analysis.rows_made import make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,6 +32,17 @@ def test_a_waiting_run_shows_its_coverage_with_every_reason(waiting: AnalysisRun
     assert "Before anything is spent" in page
     for reason in waiting.coverage["skipped"]:
         assert f"reason={reason}" in page
+
+
+def test_what_was_not_heeded_is_told_on_the_page_and_in_the_report(
+    repo: Path, model: Scripted, user: Any, ada: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributes, "LINES_KEPT", 0)
+    run = done(write(repo, {".gitattributes": "*.x binary\n"}), owner=user)
+    said = "Not all .gitattributes files are heeded: 1 line left out"
+    assert said in ada.get(f"{run.get_absolute_url()}?tab=coverage").content.decode()
+    assert said in exports.as_markdown(run)
+    assert said in exports.as_json(run)["coverage"]["notes"][0]
 
 
 def test_confirming_goes_on(waiting: AnalysisRun, ada: Client) -> None:
