@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from analysis import summary
 from analysis.analyzers import MODEL_ANALYZERS
+from analysis.analyzers.base import PROSE
 from analysis.forms import CoverageForm
 from analysis.models import AnalysisRun, SourceFile
 from analysis.pages import Page
@@ -75,7 +76,8 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
         "reason_said": SKIP_REASONS.get(reason, ""), "up": folder.rstrip("/").rpartition("/")[0],
         "reasons": _reasons(run), "estimate": estimate_of(run), "calls": _calls(run), "waiting": waiting,
         "form": CoverageForm(run), "analyzers": summary.asked(run), "choosing": run.status == S.WAITING,
-        "tests_note": _tests_note(run), "languages": _languages(run), "costs": costs(run),
+        "notes": [note for note in (_tests_note(run), _prose_note(run)) if note], "languages": _languages(run),
+        "costs": costs(run), "beyond": _beyond(run),
         "files_url": reverse("analysis:files", args=[run.pk]),
     }  # fmt: skip
 
@@ -123,6 +125,23 @@ def _tests_note(run: AnalysisRun) -> str:
     if ours:
         return f"Of those that ask a model only {', '.join(ours)} looks at test files."
     return "None of those that ask a model looks at test files."
+
+
+def _prose_note(run: AnalysisRun) -> str:
+    """Which languages no paid analyzer looks at, though their files are read."""
+    prose = [name for name in run.coverage.get("languages", {}) if name in PROSE]
+    if not prose:
+        return ""
+    return f"No analyzer that asks a model looks at prose ({', '.join(prose)}); documents may rest on it."
+
+
+def _beyond(run: AnalysisRun) -> dict[str, int]:
+    """What did not fit into the token budget, and the budget that would hold everything."""
+    files = run.coverage.get("skipped", {}).get("budget", 0)
+    if not files:
+        return {}
+    left_out = _files(run).filter(read=False, reason="budget").aggregate(sum=Sum("tokens"))["sum"] or 0
+    return {"files": files, "tokens": left_out, "all": run.coverage["tokens"] + left_out}
 
 
 # --- the tree -------------------------------------------------------------------------------------------------

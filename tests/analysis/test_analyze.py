@@ -121,6 +121,7 @@ def test_a_stop_of_the_vendor_is_exit_code_3(shop: str, model: Scripted) -> None
         (["nowhere"], "There is no folder nowhere"),
         (["http://host.example/x.git"], "must begin with https://"),
         ([".", "--analyzers", "taste"], "There is no analyzer taste"),
+        ([".", "--tokens", "0"], "must be above 0"),
         ([".", "--owner", "nobody"], "There is no user nobody"),
         ([".", "--sarif", "/no/such/folder/x"], "does not exist"),
     ],

@@ -82,6 +82,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--include", action="append", default=[], metavar="PATTERN", help="as in .gitignore"
         )
+        parser.add_argument(
+            "--tokens",
+            type=int,
+            default=Options.max_tokens_read,
+            metavar="NUMBER",
+            help="read at most so many tokens of files, the highest-ranked first (default: %(default)s)",
+        )
         parser.add_argument("--model", default="", help="the model that is asked")
         parser.add_argument("--budget", type=money, metavar="USD", help="pause before it is exceeded")
         parser.add_argument("--owner", default="", help="user name of the owner (default: admin)")
@@ -126,6 +133,7 @@ class Command(BaseCommand):
                     analyzers=_names(options["analyzers"]),
                     documents=_names(options["documents"]),
                     model=options["model"],
+                    max_tokens_read=options["tokens"],
                     confirm=not options["yes"],
                 ),
                 name=options["name"],

@@ -119,3 +119,18 @@ def test_queries_do_not_grow_with_the_files(user: Any, ada: Client, django_asser
             ada.get(address)
         counts.append(len(seen))
     assert counts[0] == counts[1]
+
+
+def test_files_beyond_the_token_budget_are_told_and_read_with_a_larger_one(
+    waiting: AnalysisRun, ada: Client
+) -> None:
+    confirm(ada, waiting, do="update", tokens="100")
+    run_all()
+    waiting.refresh_from_db()
+    left_out = waiting.coverage["skipped"]["budget"]
+    assert f"{left_out} more files" in ada.get(waiting.get_absolute_url()).content.decode()
+    confirm(ada, waiting, tokens="5000")
+    run_all()
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.confirmed) == ("waiting", False)  # it may cost more than was shown
+    assert "budget" not in waiting.coverage["skipped"]
