@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -37,6 +37,8 @@ CLOSED = (S.COMPLETED, S.FAILED, S.CANCELLED)
 MORE_LOST = 2
 BAD_ANSWERS = 1  # further tries after an answer that does not fit its form
 LARGE = ("coverage", "estimate", "summary")
+AT_ONCE = 200  # units that are read at a time when some are to be opened
+Reserved = tuple[Unit, Decimal | None]  # a unit that is to be opened, and USD that its call may cost at most
 
 
 def lock(run_pk: int) -> AnalysisRun:
@@ -173,28 +175,33 @@ class OverBudget(Exception):
 
 def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
     """Open what is ready, as far as the budget goes; False when that was nothing."""
-    units: list[Unit] = []
+    reserved = _reserve(run, _ready(run, batches))
+    _insert(run, reserved)
+    transition_all(Unit, [unit.pk for unit, _money in reserved], S.PENDING, S.RUNNING)
+    if reserved:
+        transaction.on_commit(lambda: ring(len(reserved)))
+    return bool(reserved)
+
+
+def _ready(run: AnalysisRun, batches: Iterable[Batch]) -> Iterator[Unit]:
+    """The units of the batches, a page at a time: near its budget a run opens few of its thousands each time."""
     for batch in batches:
         ready = Unit.objects.filter(run=run, kind=batch.kind, analyzer=batch.analyzer, status=S.PENDING)
-        units += ready.defer("result", "chunk").order_by("position", "pk")[: batch.at_most]
-    reserved = _reserve(run, units)
-    chosen = units[: len(reserved)]
-    _insert(run, chosen, reserved)
-    transition_all(Unit, [unit.pk for unit in chosen], S.PENDING, S.RUNNING)
-    if chosen:
-        transaction.on_commit(lambda: ring(len(chosen)))
-    return bool(chosen)
+        ready = ready.defer("result", "chunk").order_by("position", "pk")
+        most = ready.count() if batch.at_most is None else batch.at_most
+        for start in range(0, most, AT_ONCE):
+            yield from ready[start : min(start + AT_ONCE, most)]
 
 
-def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = None) -> list[Decimal | None]:
-    """For each of the first units USD that its call may cost at most, up to the first that the budget refuses.
+def _reserve(run: AnalysisRun, units: Iterable[Unit], max_tokens: int | None = None) -> list[Reserved]:
+    """The first units, each with USD that its call may cost at most, up to the first that the budget refuses.
 
     A price that nobody knows any more is refused too: the run pauses, and a person chooses.
     """
     if run.budget is None:
-        return [None] * len(units)
+        return [(unit, None) for unit in units]
     left = attempts.left_of(run.budget, UnitAttempt.objects.filter(unit__run=run))
-    reserved: list[Decimal | None] = []
+    reserved: list[Reserved] = []
     for unit in units:
         try:
             worst = worst_case(run, unit, max_tokens)
@@ -203,7 +210,7 @@ def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = N
         if worst and worst > left:
             break
         left -= worst
-        reserved.append(worst)
+        reserved.append((unit, worst))
     return reserved
 
 
@@ -222,7 +229,7 @@ def open_attempt(
     reserved = _reserve(run, [unit], max_tokens)
     if not reserved:
         raise OverBudget
-    _insert(run, [unit], reserved, cause=cause, delay=delay, max_tokens=max_tokens)
+    _insert(run, reserved, cause=cause, delay=delay, max_tokens=max_tokens)
     touch(Unit, [unit.pk])
     if not delay:
         transaction.on_commit(ring)
@@ -230,14 +237,14 @@ def open_attempt(
 
 def _insert(
     run: AnalysisRun,
-    units: Sequence[Unit],
-    reserved: Sequence[Decimal | None],
+    reserved: Sequence[Reserved],
     *,
     cause: str = "",
     delay: float = 0.0,
     max_tokens: int | None = None,
 ) -> None:
     """The one place where attempts are added."""
+    units = [unit for unit, _money in reserved]
     earlier = UnitAttempt.objects.filter(unit__in=units).order_by().values_list("unit")
     numbers: dict[int, int] = dict(earlier.annotate(last=Max("number")))
     actor = current_actor()
@@ -254,7 +261,7 @@ def _insert(
             due_at=later(delay or RING_AFTER),
             queued_at=later(delay),
         )
-        for unit, money in zip(units, reserved, strict=True)
+        for unit, money in reserved
     )
 
 
@@ -306,14 +313,20 @@ def _finish_lightly(attempt: UnitAttempt, result: Result, digest: Digest | None,
 DUE = """
 SELECT NOT EXISTS (SELECT FROM analysis_unit u JOIN analysis_unitattempt a ON a.unit_id = u.id
                     WHERE u.run_id = %(run)s AND a.status IN ('pending', 'running', 'waiting'))
-    OR EXISTS (SELECT FROM analysis_unit WHERE run_id = %(run)s AND kind = %(kind)s AND status = 'pending')
+    OR (EXISTS (SELECT FROM analysis_unit WHERE run_id = %(run)s AND kind = %(kind)s AND status = 'pending')
+        AND (SELECT count(*) FROM (SELECT FROM analysis_unit u JOIN analysis_unitattempt a ON a.unit_id = u.id
+                                    WHERE u.run_id = %(run)s AND a.status = 'pending' LIMIT %(enough)s) queued)
+            < %(enough)s)
 """
 
 
 def _is_due(run_pk: int, kind: str) -> bool:
-    """Whether a run can go on: nothing of it is open, or more of that kind might be opened."""
+    """Whether a run can go on: nothing of it is open, or more of that kind might be opened and few stand in line.
+
+    A budget keeps some units from being opened for most of a run; to settle after each answer costs more than it wins.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(DUE, {"run": run_pk, "kind": kind})
+        cursor.execute(DUE, {"run": run_pk, "kind": kind, "enough": AT_ONCE})
         return bool(cursor.fetchone()[0])
 
 
