@@ -25,7 +25,7 @@ from nyxcore.states import Status
 S = Status
 LISTED = 500  # files told at once
 # What a person can read all the same by naming it.
-INCLUDABLE = ("vendored", "build", "minified", "lock_file", "snapshot", "generated", "too_large")
+INCLUDABLE = ("vendored", "build", "minified", "lock_file", "snapshot", "migration", "generated", "too_large")
 CALLS = {"overview": "Overview", "chunks": "Findings", "verify": "Second look", "documents": "Documents"}
 
 
@@ -101,7 +101,7 @@ def _folder(asked: str) -> str:
 
 def _calls(run: AnalysisRun) -> list[tuple[str, int]]:
     told = estimate_of(run)
-    return [(CALLS.get(name, name), count) for name, count in told.calls.items()] if told else []
+    return [(label, told.calls[name]) for name, label in CALLS.items() if name in told.calls] if told else []
 
 
 def _reasons(run: AnalysisRun) -> list[tuple[str, str, int]]:
@@ -114,7 +114,8 @@ def _reasons(run: AnalysisRun) -> list[tuple[str, str, int]]:
 
 
 def _languages(run: AnalysisRun) -> list[tuple[str, int]]:
-    return list(run.coverage.get("languages", {}).items())[:8]
+    """Those with the most tokens; the database keeps no order of keys."""
+    return sorted(run.coverage.get("languages", {}).items(), key=lambda one: -one[1])[:8]
 
 
 def _tests_note(run: AnalysisRun) -> str:

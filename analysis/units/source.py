@@ -145,7 +145,7 @@ def coverage(files: Sequence[FileFacts]) -> dict[str, Any]:
         "tokens": sum(file.tokens for file in read),
         "bytes": sum(file.size for file in read),
         "skipped": dict(Counter(file.reason for file in files if not file.read)),
-        "languages": dict(sorted(languages.items(), key=lambda one: -one[1])),
+        "languages": dict(languages),
     }
 
 

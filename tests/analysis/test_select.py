@@ -189,6 +189,11 @@ def test_whoever_names_an_excluded_folder_gets_it(made: Path) -> None:
     assert read(manifest(made, Options(include=("**/*.js",)))) == set()
 
 
+def test_whoever_names_one_file_of_an_excluded_folder_gets_no_other(tmp_path: Path) -> None:
+    made = repo(tmp_path / "one", {"vendor/a.py": "x = 1\n", "vendor/b.py": "y = 2\n"})
+    assert read(manifest(made, Options(include=("*", "/vendor/a.py")))) == {"vendor/a.py"}
+
+
 def test_migrations_are_an_option(made: Path) -> None:
     assert "src/migrations/0001_first.py" in read(manifest(made, Options(migrations=True)))
 
