@@ -83,6 +83,17 @@ def test_a_finding_as_severe_as_fail_on_is_exit_code_4(shop: str, model: Scripte
     assert "high     app.py:17 A fault" in ran.out
 
 
+def test_only_the_most_severe_of_many_findings_are_told_one_by_one(
+    root: Path, model: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analyze, "MOST_TOLD", 1)
+    folder = write(root / "two", {"a.py": module("a", bug=True), "b.py": module("b", bug=True)})
+    ran = run(str(folder), "--yes", "--analyzers", "correctness")
+    assert "a.py:17" in ran.out
+    assert "b.py:17" not in ran.out
+    assert "and 1 less severe ones" in ran.out
+
+
 def test_files_and_json_hold_the_same_findings(shop: str, model: Scripted, tmp_path: Path) -> None:
     sarif, markdown = tmp_path / "r.sarif", tmp_path / "r.md"
     ran = run(

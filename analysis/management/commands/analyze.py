@@ -43,6 +43,7 @@ from nyxcore.states import Status
 
 S = Status
 EXIT_CODES = {S.COMPLETED: 0, S.PAUSED: 3, S.WAITING: 3}  # any other end is 1
+MOST_TOLD = 100  # findings that are told one by one in a terminal
 FOUND = 4  # findings as severe as --fail-on says
 
 
@@ -214,9 +215,15 @@ class Command(BaseCommand):
         if run.status == S.COMPLETED:
             found = exports.result_of(run)
             self.teller.say(report.verdict(found))
-            for one in report.shown(found.findings):
+            shown = report.shown(found.findings)
+            for one in shown[:MOST_TOLD]:
                 place = f"{one.finding.raw.path}:{one.finding.place.start_line}"
                 self.teller.say(f"{one.finding.raw.severity:8} {place} {one.finding.raw.title}")
+            if len(shown) > MOST_TOLD:
+                left = len(shown) - MOST_TOLD
+                self.teller.say(
+                    f"and {left:,} less severe ones; the page, --sarif, --markdown and --json hold all"
+                )
             for gap in found.coverage.gaps:
                 self.teller.say(f"gap      {gap}")
             return
