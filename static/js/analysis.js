@@ -177,5 +177,6 @@ document.addEventListener("submit", (event) => {
 // --- start --------------------------------------------------------------------------------------------------------
 
 showRun();
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone
 const keys = document.getElementById("show-keys");
 if (keys) keys.hidden = false;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_a_finding_as_severe_as_fail_on_is_exit_code_4(shop: str, model: Scripte
     assert "high     app.py:17 A fault" in ran.out
 
 
+def test_an_archive_is_read_without_a_root(shop: str, model: Scripted, settings: Any, tmp_path: Path) -> None:
+    settings.NYXCORE_ANALYSIS_ROOT = ""
+    archive = shutil.make_archive(str(tmp_path / "shop"), "gztar", shop)
+    assert run(archive, "--yes", "--analyzers", "correctness", "--fail-on", "high").code == 4
+
+
 def test_only_the_most_severe_of_many_findings_are_told_one_by_one(
     root: Path, model: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +98,7 @@ def test_only_the_most_severe_of_many_findings_are_told_one_by_one(
     ran = run(str(folder), "--yes", "--analyzers", "correctness")
     assert "a.py:17" in ran.out
     assert "b.py:17" not in ran.out
-    assert "and 1 less severe ones" in ran.out
+    assert "and 1 more" in ran.out
 
 
 def test_files_and_json_hold_the_same_findings(shop: str, model: Scripted, tmp_path: Path) -> None:
@@ -129,7 +136,7 @@ def test_a_stop_of_the_vendor_is_exit_code_3(shop: str, model: Scripted) -> None
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nowhere"], "There is no folder nowhere"),
+        (["nowhere"], "There is no folder or archive nowhere"),
         (["http://host.example/x.git"], "must begin with https://"),
         ([".", "--analyzers", "taste"], "There is no analyzer taste"),
         ([".", "--tokens", "0"], "must be above 0"),

@@ -117,6 +117,11 @@ def test_the_detail_says_which_pattern_or_limit(made: Path) -> None:
     assert details["src/made.py"] == "line 1 says so"
 
 
+def test_what_a_build_of_a_python_package_leaves_is_no_source(tmp_path: Path) -> None:
+    made = repo(tmp_path / "one", {"Shop.egg-info/SOURCES.txt": "shop.py\n", "PKG-INFO": "Name: shop\n"})
+    assert [facts.reason for facts in manifest(made, Options()).files] == ["build", "build"]
+
+
 def test_a_secret_is_told_by_its_place_and_never_by_its_value(found: Manifest) -> None:
     assert facts_of(found, "src/keys.py").detail == "line 1: an AWS access key"
     assert [(one.path, one.line, one.rule) for one in found.secrets] == [("src/keys.py", 1, "aws-key")]
