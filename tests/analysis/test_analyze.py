@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
 
+from analysis import follow
 from analysis.management.commands import analyze
 from analysis.models import AnalysisRun
 from nyxcore.llm.base import LLMError
+from nyxcore.shell import Teller
 from nyxcore.states import Reason
 from tests.analysis.engine_helpers import Scripted, module, run_all, write
 from tests.factories import make_user
@@ -88,6 +91,17 @@ def test_an_archive_is_read_without_a_root(shop: str, model: Scripted, settings:
     settings.NYXCORE_ANALYSIS_ROOT = ""
     archive = shutil.make_archive(str(tmp_path / "shop"), "gztar", shop)
     assert run(archive, "--yes", "--analyzers", "correctness", "--fail-on", "high").code == 4
+
+
+def test_following_tells_a_status_at_once_and_numbers_now_and_then() -> None:
+    out = StringIO()
+    lines = follow.Lines(Teller(OutputWrapper(out)), every=60)
+    for status, found in (("scanning", 0), ("analyzing", 0), ("analyzing", 1), ("completed", 2)):
+        lines.show(follow.Now(status, "", {}, found))
+    assert out.getvalue().split("\n")[1:3] == [
+        "analyzing: queued; 0 findings",
+        "completed: queued; 2 findings",
+    ]
 
 
 def test_only_the_most_severe_of_many_findings_are_told_one_by_one(
