@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from analysis import summary
 from analysis.analyzers import MODEL_ANALYZERS
+from analysis.analyzers.base import PROSE
 from analysis.forms import CoverageForm
 from analysis.models import AnalysisRun, SourceFile
 from analysis.pages import Page
@@ -24,7 +25,7 @@ from nyxcore.states import Status
 S = Status
 LISTED = 500  # files told at once
 # What a person can read all the same by naming it.
-INCLUDABLE = ("vendored", "build", "minified", "lock_file", "snapshot", "generated", "too_large")
+INCLUDABLE = ("vendored", "build", "minified", "lock_file", "snapshot", "migration", "generated", "too_large")
 CALLS = {"overview": "Overview", "chunks": "Findings", "verify": "Second look", "documents": "Documents"}
 
 
@@ -75,7 +76,8 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
         "reason_said": SKIP_REASONS.get(reason, ""), "up": folder.rstrip("/").rpartition("/")[0],
         "reasons": _reasons(run), "estimate": estimate_of(run), "calls": _calls(run), "waiting": waiting,
         "form": CoverageForm(run), "analyzers": summary.asked(run), "choosing": run.status == S.WAITING,
-        "tests_note": _tests_note(run), "languages": _languages(run), "costs": costs(run),
+        "notes": [note for note in (_tests_note(run), _prose_note(run)) if note], "languages": _languages(run),
+        "costs": costs(run), "beyond": _beyond(run),
         "files_url": reverse("analysis:files", args=[run.pk]),
     }  # fmt: skip
 
@@ -99,7 +101,7 @@ def _folder(asked: str) -> str:
 
 def _calls(run: AnalysisRun) -> list[tuple[str, int]]:
     told = estimate_of(run)
-    return [(CALLS.get(name, name), count) for name, count in told.calls.items()] if told else []
+    return [(label, told.calls[name]) for name, label in CALLS.items() if name in told.calls] if told else []
 
 
 def _reasons(run: AnalysisRun) -> list[tuple[str, str, int]]:
@@ -112,7 +114,8 @@ def _reasons(run: AnalysisRun) -> list[tuple[str, str, int]]:
 
 
 def _languages(run: AnalysisRun) -> list[tuple[str, int]]:
-    return list(run.coverage.get("languages", {}).items())[:8]
+    """Those with the most tokens; the database keeps no order of keys."""
+    return sorted(run.coverage.get("languages", {}).items(), key=lambda one: -one[1])[:8]
 
 
 def _tests_note(run: AnalysisRun) -> str:
@@ -123,6 +126,23 @@ def _tests_note(run: AnalysisRun) -> str:
     if ours:
         return f"Of those that ask a model only {', '.join(ours)} looks at test files."
     return "None of those that ask a model looks at test files."
+
+
+def _prose_note(run: AnalysisRun) -> str:
+    """Which languages no paid analyzer looks at, though their files are read."""
+    prose = [name for name in run.coverage.get("languages", {}) if name in PROSE]
+    if not prose:
+        return ""
+    return f"No analyzer that asks a model looks at prose ({', '.join(prose)}); documents may rest on it."
+
+
+def _beyond(run: AnalysisRun) -> dict[str, int]:
+    """What did not fit into the token budget, and the budget that would hold everything."""
+    files = run.coverage.get("skipped", {}).get("budget", 0)
+    if not files:
+        return {}
+    left_out = _files(run).filter(read=False, reason="budget").aggregate(sum=Sum("tokens"))["sum"] or 0
+    return {"files": files, "tokens": left_out, "all": run.coverage["tokens"] + left_out}
 
 
 # --- the tree -------------------------------------------------------------------------------------------------

@@ -74,8 +74,8 @@ def _act(request: HttpRequest, run: AnalysisRun, options: Options, before: Optio
 
 
 def _may_cost_more(options: Options, before: Options) -> bool:
-    """Whether anything but further exclusions was chosen."""
-    fewer = set(before.exclude) <= set(options.exclude)
+    """Whether anything but further exclusions, or a smaller token budget, was chosen."""
+    fewer = set(before.exclude) <= set(options.exclude) and options.max_tokens_read <= before.max_tokens_read
     same = (options.include, options.allow_secrets, options.model) == (
         before.include,
         before.allow_secrets,

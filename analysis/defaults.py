@@ -47,7 +47,9 @@ FOLDERS = {
     },
     "snapshot": {"__snapshots__", "__image_snapshots__", "cassettes"},
 }
+BUILT = (".egg-info", ".dist-info")  # ends of folders that a build of a Python package leaves
 FILES = {
+    "build": ("PKG-INFO",),
     "minified": (
         "*.min.js",
         "*.min.css",
@@ -120,6 +122,8 @@ def _of_folder(folder: str) -> Default | None:
     for part in folder.split("/"):
         if part in FOLDER_REASON:
             return Default(FOLDER_REASON[part], f"{part}/", part)
+        if part.endswith(BUILT):
+            return Default("build", f"{part}/", part)
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
@@ -36,6 +36,8 @@ CLOSED = (S.COMPLETED, S.FAILED, S.CANCELLED)
 MORE_LOST = 2
 BAD_ANSWERS = 1  # further tries after an answer that does not fit its form
 LARGE = ("coverage", "estimate", "summary")
+AT_ONCE = 200  # units that are read at a time when some are to be opened
+Reserved = tuple[Unit, Decimal | None]  # a unit that is to be opened, and USD that its call may cost at most
 
 
 def lock(run_pk: int) -> AnalysisRun:
@@ -172,28 +174,33 @@ class OverBudget(Exception):
 
 def _open_all(run: AnalysisRun, batches: Iterable[Batch]) -> bool:
     """Open what is ready, as far as the budget goes; False when that was nothing."""
-    units: list[Unit] = []
+    reserved = _reserve(run, _ready(run, batches))
+    _insert(run, reserved)
+    transition_all(Unit, [unit.pk for unit, _money in reserved], S.PENDING, S.RUNNING)
+    if reserved:
+        transaction.on_commit(lambda: ring(len(reserved)))
+    return bool(reserved)
+
+
+def _ready(run: AnalysisRun, batches: Iterable[Batch]) -> Iterator[Unit]:
+    """The units of the batches, a page at a time: near its budget a run opens few of its thousands each time."""
     for batch in batches:
         ready = Unit.objects.filter(run=run, kind=batch.kind, analyzer=batch.analyzer, status=S.PENDING)
-        units += ready.only("kind", "tokens").order_by("position", "pk")[: batch.at_most]
-    reserved = _reserve(run, units)
-    chosen = units[: len(reserved)]
-    _insert(run, chosen, reserved)
-    transition_all(Unit, [unit.pk for unit in chosen], S.PENDING, S.RUNNING)
-    if chosen:
-        transaction.on_commit(lambda: ring(len(chosen)))
-    return bool(chosen)
+        ready = ready.only("kind", "tokens").order_by("position", "pk")
+        most = ready.count() if batch.at_most is None else batch.at_most
+        for start in range(0, most, AT_ONCE):
+            yield from ready[start : min(start + AT_ONCE, most)]
 
 
-def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = None) -> list[Decimal | None]:
-    """For each of the first units USD that its call may cost at most, up to the first that the budget refuses.
+def _reserve(run: AnalysisRun, units: Iterable[Unit], max_tokens: int | None = None) -> list[Reserved]:
+    """The first units, each with USD that its call may cost at most, up to the first that the budget refuses.
 
     A price that nobody knows any more is refused too: the run pauses, and a person chooses.
     """
     if run.budget is None:
-        return [None] * len(units)
+        return [(unit, None) for unit in units]
     left = attempts.left_of(run.budget, UnitAttempt.objects.filter(unit__run=run))
-    reserved: list[Decimal | None] = []
+    reserved: list[Reserved] = []
     for unit in units:
         try:
             worst = worst_case(run, unit, max_tokens)
@@ -202,7 +209,7 @@ def _reserve(run: AnalysisRun, units: Sequence[Unit], max_tokens: int | None = N
         if worst and worst > left:
             break
         left -= worst
-        reserved.append(worst)
+        reserved.append((unit, worst))
     return reserved
 
 
@@ -221,7 +228,7 @@ def open_attempt(
     reserved = _reserve(run, [unit], max_tokens)
     if not reserved:
         raise OverBudget
-    _insert(run, [unit], reserved, cause=cause, delay=delay, max_tokens=max_tokens)
+    _insert(run, reserved, cause=cause, delay=delay, max_tokens=max_tokens)
     touch(Unit, [unit.pk])
     if not delay:
         transaction.on_commit(ring)
@@ -229,8 +236,7 @@ def open_attempt(
 
 def _insert(
     run: AnalysisRun,
-    units: Sequence[Unit],
-    reserved: Sequence[Decimal | None],
+    reserved: Sequence[Reserved],
     *,
     cause: str = "",
     delay: float = 0.0,
@@ -239,8 +245,8 @@ def _insert(
     """The one place where attempts are added; a run may open thousands at once, so in one statement."""
     actor = current_actor()
     values: dict[str, Any] = {
-        "units": [unit.pk for unit in units],
-        "reserved": list(reserved),
+        "units": [unit.pk for unit, _money in reserved],
+        "reserved": [money for _unit, money in reserved],
         "cause": cause,
         "by": actor.user_id if actor else None,
         "max_tokens": max_tokens,
@@ -310,7 +316,7 @@ def _finish_lightly(attempt: UnitAttempt, digest: Digest, worker: str, claim: bo
             WORKS[unit.kind].apply(unit.run, unit, digest)
     following = ended.following
     goes_on = following is not None and following.unit.run_id == unit.run_id
-    if ended.done and (ended.more or not (goes_on or _is_open(unit.run_id))):
+    if ended.done and ((ended.more and _few_in_line(unit.run_id)) or not (goes_on or _is_open(unit.run_id))):
         with transaction.atomic():
             settle(lock(unit.run_id))
     return following
@@ -319,6 +325,13 @@ def _finish_lightly(attempt: UnitAttempt, digest: Digest, worker: str, claim: bo
 def _is_open(run_pk: int) -> bool:
     """Whether anything of a run is at work or in line."""
     return UnitAttempt.objects.filter(unit__run=run_pk, status__in=OPEN).exists()
+
+
+def _few_in_line(run_pk: int) -> bool:
+    """Whether more units might be opened. A budget keeps some of them from it for most of a run; to settle after each
+    answer costs more than it wins."""
+    pending = UnitAttempt.objects.filter(unit__run=run_pk, status=S.PENDING)
+    return pending[:AT_ONCE].count() < AT_ONCE
 
 
 def end_for(run: AnalysisRun, attempt: UnitAttempt, result: Result, digest: Digest | None) -> None:

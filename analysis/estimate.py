@@ -129,6 +129,6 @@ def _basis(model: str, plan: Plan, cost: float | None) -> str:
         return f"The price of {model} is not known, so only tokens and calls are told."
     tokens = sum(chunk.tokens for chunk in plan.chunks)
     return (
-        f"{len(plan.chunks)} chunks of together {tokens:,} tokens, answers of {LOW.output:.0%} to {HIGH.output:.0%} "
-        f"of that with thinking on top, {EXPECTED.findings:g} findings to verify per call, at list prices of {model}."
+        f"{len(plan.chunks):,} chunks of together {tokens:,} tokens, answers of {LOW.output:.0%} to {HIGH.output:.0%} "
+        f"of that with thinking on top, findings to verify: {EXPECTED.findings:g} per call, at list prices of {model}."
     )

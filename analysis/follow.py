@@ -1,9 +1,9 @@
-"""An analysis as one watches it from a terminal: a line for each change."""
+"""An analysis as one watches it from a terminal: a line for each phase, and how far it is every few seconds."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any
 
 from analysis.decide import ORDER
 from analysis.models import AnalysisRun, Finding, Unit, UnitKind
@@ -11,6 +11,7 @@ from nyxcore.shell import Teller
 from nyxcore.states import Status
 
 S = Status
+EVERY = 5.0  # s between two lines of the same status
 STANDS = (S.COMPLETED, S.FAILED, S.CANCELLED, S.PAUSED, S.WAITING)
 
 
@@ -40,16 +41,19 @@ def look(pk: int) -> Now:
 
 
 class Lines:
-    """Tells each change once."""
+    """Tells each change of status at once, and each of the numbers (thousands, in a large run) every few seconds."""
 
-    def __init__(self, teller: Teller) -> None:
-        self.teller = teller
-        self._before: Any = None
+    def __init__(self, teller: Teller, every: float = EVERY) -> None:
+        self.teller, self.every = teller, every
+        self._before: Now | None = None
+        self._told_at = 0.0
 
     def show(self, now: Now) -> None:
-        if now == self._before:
+        before = self._before
+        soon = time.monotonic() < self._told_at + self.every
+        if now == before or (before and now.status == before.status and soon):
             return
-        self._before = now
+        self._before, self._told_at = now, time.monotonic()
         parts = [
             f"{UnitKind(kind).label.lower()} {now.counts[kind][0]}/{now.counts[kind][1]}"
             for kind in ORDER

@@ -21,6 +21,7 @@ from nyxcore.llm import models as registry
 
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 MOST_PATTERNS = 200
+MOST_TOKENS = 100_000_000  # of files that one run may read
 
 
 def model_choices(current: Iterable[str] = ()) -> list[tuple[str, str]]:
@@ -36,6 +37,16 @@ def budget_field() -> forms.DecimalField:
     field = forms.DecimalField(
         required=False, min_value=Decimal("0.01"), max_digits=12, decimal_places=4, label="Budget, USD",
         help_text="The analysis pauses before a call that could exceed it. Empty: no limit.",
+    )  # fmt: skip
+    field.widget.attrs["step"] = "any"
+    return field
+
+
+def tokens_field() -> forms.IntegerField:
+    """How much is read at most. Empty: as it is set already."""
+    field = forms.IntegerField(
+        required=False, min_value=1, max_value=MOST_TOKENS, label="Tokens of files, at most",
+        help_text="The files that rank highest are read up to here; every other one is listed with that reason.",
     )  # fmt: skip
     field.widget.attrs["step"] = "any"
     return field
@@ -98,6 +109,7 @@ class NewAnalysisForm(forms.Form):
     )  # fmt: skip
     model = forms.ChoiceField(required=False)
     budget = budget_field()
+    tokens = tokens_field()
     exclude = patterns_field(
         "Patterns as in .gitignore, one a line. You can also leave out folders on the next page."
     )
@@ -105,6 +117,7 @@ class NewAnalysisForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["model"].choices = model_choices()  # type: ignore[attr-defined]
+        self.initial.setdefault("tokens", Options.max_tokens_read)
 
     def clean_location(self) -> str:
         location: str = self.cleaned_data["location"].strip()
@@ -146,6 +159,7 @@ class NewAnalysisForm(forms.Form):
             documents=tuple(data["documents"]),
             model=data["model"],
             exclude=patterns_of(data["exclude"]),
+            max_tokens_read=data["tokens"] or Options.max_tokens_read,
         )
 
 
@@ -155,6 +169,7 @@ class CoverageForm(forms.Form):
     patterns = patterns_field("Patterns as in .gitignore, one a line. Boxes that are ticked above are added.")
     model = forms.ChoiceField(required=False)
     budget = budget_field()
+    tokens = tokens_field()
 
     def __init__(self, run: AnalysisRun, data: Any = None) -> None:
         super().__init__(data)
@@ -163,7 +178,7 @@ class CoverageForm(forms.Form):
         self.fields["model"].choices = model_choices([options.model])  # type: ignore[attr-defined]
         self.initial = {
             "patterns": "\n".join(options.exclude), "model": options.model,
-            "budget": run.budget.normalize() if run.budget else None,
+            "budget": run.budget.normalize() if run.budget else None, "tokens": options.max_tokens_read,
         }  # fmt: skip
 
     def ticked(self, name: str) -> list[str]:
@@ -183,6 +198,7 @@ class CoverageForm(forms.Form):
             before,
             exclude=tuple(dict.fromkeys([*typed, *excluded])),
             include=include, allow_secrets=allowed, model=self.cleaned_data["model"],
+            max_tokens_read=self.cleaned_data["tokens"] or before.max_tokens_read,
         )  # fmt: skip
 
 

@@ -97,10 +97,10 @@ class Patterns:
         """True where one of the patterns is this very path."""
         return path in self._whole
 
-    @cached_property
-    def parts(self) -> frozenset[str]:
-        """The plain names of folders and files in the patterns."""
-        return frozenset(part for glob in self.globs for part in glob.parts)
+    def takes(self, path: str, part: str) -> bool:
+        """True where a pattern that takes `path` in has `part` as the plain name of a folder or file."""
+        parts = path.split("/")
+        return any(part in glob.parts and not glob.negated and glob.matches(parts) for glob in self.globs)
 
     @cached_property
     def _whole(self) -> frozenset[str]:

@@ -89,7 +89,7 @@ def to_markdown(result: Result) -> str:
     for severity in SEVERITIES:
         of_it = [one for one in found if one.finding.raw.severity == severity]
         if of_it:
-            parts.append(f"### {severity.capitalize()} ({len(of_it)})")
+            parts.append(f"### {severity.capitalize()} ({len(of_it):,})")
             parts += [_finding(one) for one in of_it]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -98,19 +98,19 @@ def verdict(result: Result) -> str:
     """The result in one paragraph, with what it rests on."""
     found, coverage = shown(result.findings), result.coverage
     counted = Counter(one.finding.raw.severity for one in found)
-    counts = ", ".join(f"{counted[severity]} {severity}" for severity in SEVERITIES if counted[severity])
+    counts = ", ".join(f"{counted[severity]:,} {severity}" for severity in SEVERITIES if counted[severity])
     ground = (
         f"{len(coverage.read):,} of {len(coverage.files):,} files were read"
         f" ({', '.join(coverage.analyzers) or 'no analyzer ran'})"
     )
     gaps = f"; gaps: {len(coverage.gaps)}, listed below" if coverage.gaps else ""
-    many = f"{len(found)} finding{'s' if len(found) != 1 else ''}: {counts}."
+    many = f"{len(found):,} finding{'s' if len(found) != 1 else ''}: {counts}."
     said = f"{many if found else 'Nothing was found.'} {ground}{gaps}."
     dropped = []
     if coverage.rejected:
-        dropped.append(f"{coverage.rejected} claims were dropped because their quote stands nowhere")
+        dropped.append(f"{coverage.rejected:,} claims were dropped because their quote stands nowhere")
     if coverage.refuted:
-        dropped.append(f"{coverage.refuted} were refuted by the second look")
+        dropped.append(f"{coverage.refuted:,} were refuted by the second look")
     return said + (f" {' and '.join(dropped)}." if dropped else "")
 
 

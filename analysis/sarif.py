@@ -12,6 +12,7 @@ from analysis.plain import CheckedFinding, FileFacts
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 FINGERPRINT = "nyxcore/v1"
+REFUTED = "The second look refuted it."
 MOST_RESULTS = 25_000  # code hosts refuse more in one run
 # Hosts sort security findings by this number; the words are theirs too.
 SCORES = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "2.0"}
@@ -112,8 +113,9 @@ def _result(one: Reported, places: Mapping[str, int]) -> dict[str, Any]:
     ]
     if further:
         result["relatedLocations"] = further
-    if one.dismissed:
-        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": one.dismissed}]
+    why = one.dismissed or (REFUTED if one.verdict == "refuted" else "")
+    if why:
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": why}]
     return result
 
 

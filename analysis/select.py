@@ -207,7 +207,7 @@ def _wanted(entry: Entry, rules: Rules) -> Found:
 
 def _default(entry: Entry, rules: Rules) -> Found:
     found: Default | None = default_exclude(entry.path, migrations=rules.options.migrations)
-    if found is None or found.part in rules.include.parts:
+    if found is None or rules.include.takes(entry.path, found.part):
         return None  # whoever names the very folder or file in the list of included paths wants it
     return found.reason, found.pattern
 

@@ -24,7 +24,9 @@ LEVELS: Mapping[Severity, Level] = {"critical": "error", "high": "error", "mediu
 
 # Languages that hold no logic of their own; the paid analyzers leave them out unless they ask for them. An unknown
 # language is looked at: to leave it out in silence would be worse.
-PROSE = frozenset({"markdown", "rst", "text", "plain-text", "csv", "svg", "asciidoc", "tex", "diff"})
+PROSE = frozenset(
+    {"markdown", "rst", "text", "plain-text", "csv", "svg", "asciidoc", "tex", "diff", "pofile", "groff"}
+)
 SETTINGS = frozenset({"json", "yaml", "toml", "ini", "xml", "html", "css", "scss", "properties", "dotenv"})
 _TEST = re.compile(
     r"(?:^|/)(?:tests?|__tests__|testdata)/"

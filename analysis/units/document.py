@@ -8,7 +8,7 @@ from django.db.models import Max
 
 from analysis import documents, plan
 from analysis.documents import DOCUMENTS
-from analysis.models import AnalysisRun, Document, DocumentPage, Unit, UnitKind
+from analysis.models import AnalysisRun, Document, DocumentPage, SourceFile, Unit, UnitKind
 from analysis.overview import rounded_hash
 from analysis.plain import Ask
 from analysis.plan import Spec
@@ -56,7 +56,9 @@ class DocumentWork(Work):
 def plan_documents(run: AnalysisRun) -> None:
     """A plan for each document that was chosen."""
     overview = rounded_hash(overview_of(run))
-    names = [file.path for file in manifest(run) if file.read]
+    names = list(
+        SourceFile.objects.filter(run=run, read=True).order_by("path").values_list("path", flat=True)
+    )
     specs = [
         Spec(
             kind=UnitKind.DOCUMENT,
@@ -87,7 +89,10 @@ def begin(run: AnalysisRun, unit: Unit, planned: dict[str, Any]) -> None:
         title=DOCUMENTS[slug].title,
         version=(earlier.aggregate(last=Max("version"))["last"] or 0) + 1,
     )
-    sizes = {file.path: (file.blob, file.tokens) for file in manifest(run)}
+    files = SourceFile.objects.filter(
+        run=run, path__in={path for data in planned["pages"] for path in data["paths"]}
+    )
+    sizes = {path: (blob, tokens) for path, blob, tokens in files.values_list("path", "blob", "tokens")}
     specs, pages = [], []
     for position, data in enumerate(planned["pages"]):
         paths = [path for path in data["paths"] if path in sizes]

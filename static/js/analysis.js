@@ -27,7 +27,18 @@ function refetch(element) {
 
 keepInPlace((fresh) => {
   if (fresh.id === "run") showRun();
+  if (fresh.id === "progress") showFound(Number(fresh.dataset.found));
 });
+
+/** How many findings there are by now. The list itself stays as it is: somebody may be reading it. */
+function showFound(found) {
+  const count = document.getElementById("findings-count");
+  count.textContent = found.toLocaleString("en");
+  count.hidden = !found;
+  const since = document.getElementById("since");
+  const more = found - Number(since?.dataset.total ?? found);
+  if (more > 0) since.firstElementChild.textContent = `${more.toLocaleString("en")} more found by now;`;
+}
 
 // --- what is loaded when it is opened -----------------------------------------------------------------------------
 
@@ -166,5 +177,6 @@ document.addEventListener("submit", (event) => {
 // --- start --------------------------------------------------------------------------------------------------------
 
 showRun();
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone
 const keys = document.getElementById("show-keys");
 if (keys) keys.hidden = false;

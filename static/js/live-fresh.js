@@ -12,8 +12,9 @@ const path = (url) => new URL(url, document.baseURI).pathname;
 const showing = (id) => document.querySelectorAll(`[data-live-id="${CSS.escape(id)}"]`);
 
 export class Fragments {
-  constructor(channel, loginUrl, onRefused, onChange) {
+  constructor(channel, loginUrl, onRefused, onChange, lumped = "") {
     this.channel = channel;
+    this.lumped = lumped; // rows whose id begins so are shown together by others; they are not looked for one by one
     this.loginPath = path(loginUrl);
     this.onRefused = onRefused;
     this.onChange = onChange;
@@ -74,7 +75,7 @@ export class Fragments {
 
   /** A row that the page does not show yet: fetch the fragments of the whole, once. */
   search(id) {
-    if (id === this.channel || this.searched.has(id)) return;
+    if (id === this.channel || this.searched.has(id) || (this.lumped && id.startsWith(this.lumped))) return;
     this.searched.add(id);
     for (const element of showing(this.channel)) if (element.dataset.src) this.wanted.add(element);
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
 
+from analysis import follow
 from analysis.management.commands import analyze
 from analysis.models import AnalysisRun
 from nyxcore.llm.base import LLMError
+from nyxcore.shell import Teller
 from nyxcore.states import Reason
 from tests.analysis.engine_helpers import Scripted, module, run_all, write
 from tests.factories import make_user
@@ -83,6 +87,34 @@ def test_a_finding_as_severe_as_fail_on_is_exit_code_4(shop: str, model: Scripte
     assert "high     app.py:17 A fault" in ran.out
 
 
+def test_an_archive_is_read_without_a_root(shop: str, model: Scripted, settings: Any, tmp_path: Path) -> None:
+    settings.NYXCORE_ANALYSIS_ROOT = ""
+    archive = shutil.make_archive(str(tmp_path / "shop"), "gztar", shop)
+    assert run(archive, "--yes", "--analyzers", "correctness", "--fail-on", "high").code == 4
+
+
+def test_following_tells_a_status_at_once_and_numbers_now_and_then() -> None:
+    out = StringIO()
+    lines = follow.Lines(Teller(OutputWrapper(out)), every=60)
+    for status, found in (("scanning", 0), ("analyzing", 0), ("analyzing", 1), ("completed", 2)):
+        lines.show(follow.Now(status, "", {}, found))
+    assert out.getvalue().split("\n")[1:3] == [
+        "analyzing: queued; 0 findings",
+        "completed: queued; 2 findings",
+    ]
+
+
+def test_only_the_most_severe_of_many_findings_are_told_one_by_one(
+    root: Path, model: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analyze, "MOST_TOLD", 1)
+    folder = write(root / "two", {"a.py": module("a", bug=True), "b.py": module("b", bug=True)})
+    ran = run(str(folder), "--yes", "--analyzers", "correctness")
+    assert "a.py:17" in ran.out
+    assert "b.py:17" not in ran.out
+    assert "and 1 more" in ran.out
+
+
 def test_files_and_json_hold_the_same_findings(shop: str, model: Scripted, tmp_path: Path) -> None:
     sarif, markdown = tmp_path / "r.sarif", tmp_path / "r.md"
     ran = run(
@@ -118,9 +150,10 @@ def test_a_stop_of_the_vendor_is_exit_code_3(shop: str, model: Scripted) -> None
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nowhere"], "There is no folder nowhere"),
+        (["nowhere"], "There is no folder or archive nowhere"),
         (["http://host.example/x.git"], "must begin with https://"),
         ([".", "--analyzers", "taste"], "There is no analyzer taste"),
+        ([".", "--tokens", "0"], "must be above 0"),
         ([".", "--owner", "nobody"], "There is no user nobody"),
         ([".", "--sarif", "/no/such/folder/x"], "does not exist"),
     ],

@@ -240,6 +240,7 @@ FILES = [
     facts("src/a.py", "python"),
     facts("tests/test_a.py", "python"),
     facts("docs/b.md", "markdown"),
+    facts("locale/de/django.po", "pofile"),
     facts("deploy.yaml", "yaml"),
     facts("run.weird", ""),
     facts("big.py", "python", read=False, reason="size"),
@@ -252,7 +253,10 @@ FILES = [
         ("correctness", ["src/a.py", "run.weird"]),
         ("security", ["src/a.py", "deploy.yaml", "run.weird"]),
         ("testing", ["src/a.py", "tests/test_a.py", "run.weird"]),
-        ("static", ["src/a.py", "tests/test_a.py", "docs/b.md", "deploy.yaml", "run.weird"]),
+        (
+            "static",
+            ["src/a.py", "tests/test_a.py", "docs/b.md", "locale/de/django.po", "deploy.yaml", "run.weird"],
+        ),
     ],
 )
 def test_each_looks_at_the_files_that_concern_it(name, paths):

@@ -67,11 +67,16 @@ def test_a_result_names_its_rule_place_fingerprint_and_rank():
     assert (result["rank"], result["properties"]["verdict"]) == (50.0, "confirmed")
 
 
-def test_what_was_dismissed_is_suppressed_with_its_reason():
-    (result,) = log(Reported(ONE, dismissed="False positive"))["runs"][0]["results"]
-    assert result["suppressions"] == [
-        {"kind": "external", "status": "accepted", "justification": "False positive"}
-    ]
+@pytest.mark.parametrize(
+    ("one", "why"),
+    [
+        (Reported(ONE, dismissed="False positive"), "False positive"),
+        (Reported(ONE, "refuted"), sarif.REFUTED),
+    ],
+)
+def test_what_was_dismissed_or_refuted_is_suppressed_with_its_reason(one, why):
+    (result,) = log(one)["runs"][0]["results"]
+    assert result["suppressions"] == [{"kind": "external", "status": "accepted", "justification": why}]
 
 
 def test_a_run_with_gaps_does_not_say_that_it_was_successful():

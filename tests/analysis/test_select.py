@@ -117,6 +117,11 @@ def test_the_detail_says_which_pattern_or_limit(made: Path) -> None:
     assert details["src/made.py"] == "line 1 says so"
 
 
+def test_what_a_build_of_a_python_package_leaves_is_no_source(tmp_path: Path) -> None:
+    made = repo(tmp_path / "one", {"Shop.egg-info/SOURCES.txt": "shop.py\n", "PKG-INFO": "Name: shop\n"})
+    assert [facts.reason for facts in manifest(made, Options()).files] == ["build", "build"]
+
+
 def test_a_secret_is_told_by_its_place_and_never_by_its_value(found: Manifest) -> None:
     assert facts_of(found, "src/keys.py").detail == "line 1: an AWS access key"
     assert [(one.path, one.line, one.rule) for one in found.secrets] == [("src/keys.py", 1, "aws-key")]
@@ -187,6 +192,11 @@ def test_a_link_is_a_link_even_where_it_is_excluded(tmp_path: Path) -> None:
 def test_whoever_names_an_excluded_folder_gets_it(made: Path) -> None:
     assert read(manifest(made, Options(include=("node_modules/a/",)))) == {"node_modules/a/index.js"}
     assert read(manifest(made, Options(include=("**/*.js",)))) == set()
+
+
+def test_whoever_names_one_file_of_an_excluded_folder_gets_no_other(tmp_path: Path) -> None:
+    made = repo(tmp_path / "one", {"vendor/a.py": "x = 1\n", "vendor/b.py": "y = 2\n"})
+    assert read(manifest(made, Options(include=("*", "/vendor/a.py")))) == {"vendor/a.py"}
 
 
 def test_migrations_are_an_option(made: Path) -> None:

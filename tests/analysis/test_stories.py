@@ -420,7 +420,11 @@ def test_a_refuted_finding_is_kept_and_not_counted(root: Path, model: Scripted) 
     assert run.summary["severities"] == {}
 
 
-def test_a_budget_pauses_and_goes_on_when_it_is_raised(parts: Path, model: Scripted, settings: Any) -> None:
+@pytest.mark.parametrize("at_once", [1, engine.AT_ONCE])
+def test_a_budget_pauses_and_goes_on_when_it_is_raised(
+    parts: Path, model: Scripted, settings: Any, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(engine, "AT_ONCE", at_once)
     settings.NYXCORE_LLM, settings.NYXCORE_DEFAULT_MODEL = "anthropic", "claude-sonnet-5-5"
     llm._providers["anthropic"] = model
     dear = Completion('{"findings": []}', "end_turn", "claude-sonnet-5-5", Usage(output_tokens=8_000))

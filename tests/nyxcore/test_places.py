@@ -81,7 +81,8 @@ def test_a_stop_ends_the_wait_for_a_place() -> None:
 
 def test_a_place_is_kept_for_another_call_only_while_there_are_enough() -> None:
     places = Places(4)
-    assert all(places.take() for _ in range(4)) and places.enough
+    assert all(places.take() for _ in range(4))
+    assert places.enough
     places.refused(OVERLOADED, time.monotonic())
     assert not places.enough
     for _ in range(2):

@@ -43,20 +43,24 @@ from nyxcore.states import Status
 
 S = Status
 EXIT_CODES = {S.COMPLETED: 0, S.PAUSED: 3, S.WAITING: 3}  # any other end is 1
+MOST_TOLD = 100  # findings that are told one by one in a terminal
 FOUND = 4  # findings as severe as --fail-on says
 
 
 class Command(BaseCommand):
     help = (
-        "Analyse a git address or a folder below NYXCORE_ANALYSIS_ROOT. Exit code: 0 completed, 1 failed or cancelled, "
-        "2 bad input, 3 waits for a decision, 4 completed with findings as severe as --fail-on says."
+        "Analyse a git address, an archive, or a folder below NYXCORE_ANALYSIS_ROOT. Exit code: 0 completed, "
+        "1 failed or cancelled, 2 bad input, 3 waits for a decision, 4 completed with findings as severe as "
+        "--fail-on says."
     )
     requires_system_checks: list[str] = []
     standby: Callable[[], Any] = standby.Standby
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "source", metavar="PATH_OR_URL", help="a folder, or an address that begins with https://"
+            "source",
+            metavar="PATH_OR_URL",
+            help="a folder, a zip or tar, or an address that begins with https://",
         )
         parser.add_argument("--ref", default="", help="branch, tag or commit (default: the default branch)")
         parser.add_argument(
@@ -81,6 +85,13 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--include", action="append", default=[], metavar="PATTERN", help="as in .gitignore"
+        )
+        parser.add_argument(
+            "--tokens",
+            type=int,
+            default=Options.max_tokens_read,
+            metavar="NUMBER",
+            help="read at most so many tokens of files, the highest-ranked first (default: %(default)s)",
         )
         parser.add_argument("--model", default="", help="the model that is asked")
         parser.add_argument("--budget", type=money, metavar="USD", help="pause before it is exceeded")
@@ -110,14 +121,10 @@ class Command(BaseCommand):
 
     def _create(self, owner: Any, options: dict[str, Any]) -> AnalysisRun:
         source = options["source"]
-        is_address = "://" in source
-        if not is_address and not Path(source).is_dir():
-            raise BadInput(f"There is no folder {source}.")
         try:
             return services.create_analysis(
                 owner=owner,
-                source_kind="git" if is_address else "path",
-                location=source if is_address else str(Path(source).resolve()),
+                **_source(source, owner),
                 ref=options["ref"],
                 sub_path=options["sub_path"],
                 options=Options(
@@ -126,6 +133,7 @@ class Command(BaseCommand):
                     analyzers=_names(options["analyzers"]),
                     documents=_names(options["documents"]),
                     model=options["model"],
+                    max_tokens_read=options["tokens"],
                     confirm=not options["yes"],
                 ),
                 name=options["name"],
@@ -206,9 +214,15 @@ class Command(BaseCommand):
         if run.status == S.COMPLETED:
             found = exports.result_of(run)
             self.teller.say(report.verdict(found))
-            for one in report.shown(found.findings):
+            shown = report.shown(found.findings)
+            for one in shown[:MOST_TOLD]:
                 place = f"{one.finding.raw.path}:{one.finding.place.start_line}"
                 self.teller.say(f"{one.finding.raw.severity:8} {place} {one.finding.raw.title}")
+            if len(shown) > MOST_TOLD:
+                left = len(shown) - MOST_TOLD
+                self.teller.say(
+                    f"and {left:,} more, none more severe; the page, --sarif, --markdown and --json hold all"
+                )
             for gap in found.coverage.gaps:
                 self.teller.say(f"gap      {gap}")
             return
@@ -218,6 +232,25 @@ class Command(BaseCommand):
         if run.status == S.WAITING and estimate:
             low, high = ui.money(estimate.low) or "unknown", ui.money(estimate.high) or "unknown"
             self.teller.say(f"It may cost {low} to {high}. Confirm it on its page, or give --yes.")
+
+
+def _source(said: str, owner: Any) -> dict[str, Any]:
+    """Where the source is: an address, a folder, or an archive, which is handed over as one that is uploaded."""
+    path = Path(said)
+    if "://" in said:
+        return {"source_kind": "git", "location": said}
+    if path.is_file():
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{said} cannot be read: {error.strerror}.") from None
+        return {
+            "source_kind": "upload",
+            "upload": services.store_upload(owner=owner, name=path.name, data=data),
+        }
+    if not path.is_dir():
+        raise BadInput(f"There is no folder or archive {said}.")
+    return {"source_kind": "path", "location": str(path.resolve())}
 
 
 def _names(words: str) -> tuple[str, ...]:

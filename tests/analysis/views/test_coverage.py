@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from analysis import attributes, coverage, exports
+from analysis.defaults import default_exclude
 from analysis.forms import literal
 from analysis.models import AnalysisRun, SourceFile
 from analysis.patterns import Patterns
@@ -131,3 +132,34 @@ def test_queries_do_not_grow_with_the_files(user: Any, ada: Client, django_asser
             ada.get(address)
         counts.append(len(seen))
     assert counts[0] == counts[1]
+
+
+def test_files_beyond_the_token_budget_are_told_and_read_with_a_larger_one(
+    waiting: AnalysisRun, ada: Client
+) -> None:
+    confirm(ada, waiting, do="update", tokens="100")
+    run_all()
+    waiting.refresh_from_db()
+    left_out = waiting.coverage["skipped"]["budget"]
+    assert f"{left_out} more files" in ada.get(waiting.get_absolute_url()).content.decode()
+    confirm(ada, waiting, tokens="5000")
+    run_all()
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.confirmed) == ("waiting", False)  # it may cost more than was shown
+    assert "budget" not in waiting.coverage["skipped"]
+
+
+def test_the_languages_with_most_tokens_are_told_first(user: Any, ada: Client) -> None:
+    run = make_run(user, files=1)
+    run.coverage["languages"] = {f"c{n}": n for n in range(1, 10)} | {"python": 5_000}
+    run.save(update_fields=["coverage"])
+    run.refresh_from_db()  # the database orders keys by their length
+    page = ada.get(f"{run.get_absolute_url()}?tab=coverage").content.decode()
+    assert "<span>python 5.0k</span><span>c9 9</span>" in page
+    assert "<span>c1 1</span>" not in page
+
+
+def test_a_migration_is_offered_to_be_read_all_the_same() -> None:
+    entry = coverage.Entry("shop/migrations/0001_initial.py", "0001_initial.py", 9, 0, 1, "migration")
+    assert entry.can_include
+    assert Patterns(["*", literal(entry.path)]).takes(entry.path, default_exclude(entry.path).part)
