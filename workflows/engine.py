@@ -66,7 +66,8 @@ def settle(workflow: Workflow, *, claim_as: str = "", rerun: bool = False) -> in
             break
         if not (over_now or failed):
             raise AssertionError(f"workflow {workflow.pk}: ready steps that neither open nor fail")
-        over_budget = over_now  # after a failure: decide again, what was opened beside it may have to be taken back
+        # After a failure: decide again, what was opened beside it may have to be taken back.
+        over_budget = over_now
     _move(workflow, decision)
     waiting = opened[1:] if claim_as else opened
     if waiting:
