@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from django.apps import apps
 from django.conf import settings
+from django.db import connection
 from django.db.models import Max, Min, Sum
 from django.utils import timezone
 
-from nyxcore import events
+from nyxcore import contact, events
 from nyxcore.dbtime import Clock, ago, since
 from nyxcore.models import Leased, SweepState, Worker
 from nyxcore.states import OPEN_ATTEMPT, Status
+
+PATIENCE = 3.0  # s that the database may take to answer a question about nothing
+_asking = ThreadPoolExecutor(1, thread_name_prefix="nyxcore-ready")
+
+
+def ask_database() -> None:
+    """Raises DatabaseError, or TimeoutError when there is no answer: a network that swallows everything says nothing.
+
+    In a thread of its own, and one at a time: while it waits for a lost answer, whoever asks is told so in time.
+    """
+    asked = _asking.submit(_ask)
+    try:
+        asked.result(PATIENCE)
+    finally:
+        asked.cancel()
+
+
+def _ask() -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except contact.BROKEN:
+        contact.lost()
+        raise
+    finally:
+        connection.close()
 
 
 def workers_alive() -> int:

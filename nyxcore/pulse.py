@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 STOP_CHANNEL = "nyxcore_stop"
 STUBBORN = 5.0  # s a call may take to obey its stop signal; the supervisor's patience is longer
 FLUSH_EVERY = 1.0  # s between two savings of partial text
+PATIENCE = 10.0  # s that the pulse waits for an answer; the server itself gives up each statement after 5 s
 
 
 def worker_name() -> str:
@@ -93,12 +94,15 @@ class Process:
         self._threads: list[threading.Thread] = []
         self._free = list(range(max(threads, 1)))[::-1]  # numbers of the threads that may claim
         self._free_changed = threading.Condition()
+        self._awaited: tuple[float, psycopg.Connection[Any]] | None = (
+            None  # since when the pulse waits on which one
+        )
         self._pool = ThreadPoolExecutor(threads or 1, thread_name_prefix="nyxcore-look")
 
     def start(self) -> None:
         loops: list[Callable[[], None]] = [self._sender, self._sweeper]
         if self.worker:
-            loops += [self._pulse, self._bulk]
+            loops += [self._pulse, self._clock, self._bulk]
         for loop in loops:
             thread = threading.Thread(target=loop, name=f"nyxcore{loop.__name__}", daemon=True)
             thread.start()
@@ -216,30 +220,43 @@ class Process:
             try:
                 if conn is None:
                     conn = connect()
+                    self._awaited = time.monotonic(), conn
                     conn.execute(f"LISTEN {STOP_CHANNEL}")
                     conn.execute(f"LISTEN {bulk.CHANNEL}")
                     beat_at = 0.0
+                self._awaited = time.monotonic(), conn
                 if time.monotonic() >= beat_at:
                     self._beat(conn)
                     beat_at = time.monotonic() + settings.NYXCORE_LEASE / 6
                 self._save_texts(conn)
+                self._awaited = None
                 wait = min(FLUSH_EVERY, max(0.05, beat_at - time.monotonic()))
                 for notice in conn.notifies(timeout=wait, stop_after=1):
                     if notice.channel == bulk.CHANNEL:
                         self._bulk_waits.set()
                     else:
                         hear(notice.payload)
-                expire_overlong()
             except Exception as error:  # noqa: BLE001 - without the pulse every lease of this process lapses
                 log.warning("pulse: %s: %s; calls go on, trying again", type(error).__name__, error)
+                self._awaited = None
                 if conn is not None:
                     conn.close()
                 conn = None
-                expire_overlong()
                 self.closed.wait(1.0)
         if conn is not None:
             conn.execute("DELETE FROM nyxcore_worker WHERE name = %s", [self.worker])
             conn.close()
+
+    def _clock(self) -> None:
+        """Stop calls at their deadline, whatever the pulse waits for; and end its wait for a network that swallows
+        everything, so that it makes a new connection."""
+        while not self.closed.wait(1.0):
+            expire_overlong()
+            awaited = self._awaited
+            if awaited is not None and time.monotonic() - awaited[0] > PATIENCE:
+                log.warning("pulse: no answer from PostgreSQL for %.0f s; hanging up", PATIENCE)
+                self._awaited = None
+                hang_up(awaited[1])
 
     def _beat(self, conn: psycopg.Connection[Any]) -> None:
         """Say that the worker lives, renew all its leases in one UPDATE per table, stop what is no longer ours."""
@@ -305,6 +322,15 @@ def connect() -> psycopg.Connection[Any]:
     params.pop("cursor_factory", None)
     params["options"] = "-c statement_timeout=5s -c lock_timeout=2s"
     return psycopg.connect(**params, autocommit=True)
+
+
+def hang_up(conn: psycopg.Connection[Any]) -> None:
+    """End a connection that another thread waits on: that one finds it closed."""
+    try:
+        with socket.socket(fileno=os.dup(conn.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error) as error:  # it has ended by itself
+        log.debug("pulse: nothing to hang up: %s", error)
 
 
 def _by_table() -> dict[str, list[Call]]:

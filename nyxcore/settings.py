@@ -137,7 +137,10 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
             "num_workers": 1,
         },
         "connect_timeout": 5,
+        # A network that swallows everything is noticed, also while nothing but an answer is awaited.
         "tcp_user_timeout": 15000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
         # A lock that is never released, or a transaction that is never ended, must not hold up others.
         # A frozen process holds the rows that it has locked for half a lease at most.
         "options": f"-c lock_timeout=10s -c idle_in_transaction_session_timeout={max(5, int(NYXCORE_LEASE / 2))}s",

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -28,13 +28,14 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 if requests can be served and steps can run; else 503 and what is missing."""
     checks: dict[str, str] = {}
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        health.ask_database()
         checks["database"] = "ok"
         since = health.no_worker_since()
         checks["worker"] = f"no worker since {since:%H:%M} UTC" if since else "ok"
     except DatabaseError as error:
         checks["database"] = f"not reachable: {type(error).__name__}"
+    except TimeoutError:
+        checks["database"] = f"not reachable: no answer within {health.PATIENCE:.0f} s"
     ready = all(said == "ok" for said in checks.values())
     return JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)
 

@@ -59,16 +59,19 @@ def settle(
         return None
     held = workflow.is_held
     over_budget = False
+    opened: list[int] = []
     while True:
         known, steps = load([workflow.pk])[workflow.pk] if steps is None else steps, None
         decision = decide(known, held=held, over_budget=over_budget)
         if not _park(decision.park, Reason.USER if held else ""):
             continue  # a claim takes no lock of the workflow: decide again with what it has left
-        opened, over_now, changed = _open_ready(workflow, decision.open, claim_as, rerun)
-        if opened or not decision.open:
+        now, over_now, failed = _open_ready(workflow, decision.open, "" if opened else claim_as, rerun)
+        opened += now
+        if not failed and (now or not decision.open):
             break
-        if not (over_now or changed):
+        if not (over_now or failed):
             raise AssertionError(f"workflow {workflow.pk}: ready steps that neither open nor fail")
+        # After a failure: decide again, what was opened beside it may have to be taken back.
         over_budget = over_now
     _move(workflow, decision)
     waiting = opened[1:] if claim_as else opened

@@ -49,6 +49,7 @@ from tests.analysis.engine_helpers import (
     units,
     write,
 )
+from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SHOP = {"app.py": module("app", bug=True), "cart/cart.py": module("cart"), "README.md": "# A shop\n"}
@@ -369,6 +370,27 @@ def test_a_pause_lets_what_streams_end_and_opens_nothing(parts: Path, model: Scr
     run.refresh_from_db()
     assert (run.status, run.reason, held.unit.attempts.get().status) == ("paused", "user", "completed")
     assert not UnitAttempt.objects.filter(unit__run=run).open().exists()
+    services.resume_analysis(run, by=run.owner)
+    run_all()
+    run.refresh_from_db()
+    assert run.status == "completed"
+
+
+def test_a_run_stays_paused_when_the_account_of_who_paused_it_is_deleted(
+    parts: Path, model: Scripted, seasoned_postgres: None, client: Any
+) -> None:
+    run = begin(parts)
+    for _ in range(2):
+        runner.run_attempt(take(), WORKER)
+    root = make_user("root", is_staff=True)
+    services.pause_analysis(run, by=root)
+    root.delete()
+    assert sweep.run_pass(scope=sweep.Scope(run=run.pk)) == []
+    assert recovery.RECOVERY.idle_runs(sweep.Scope()).count() == 0
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.held_by) == ("paused", "user", None)
+    client.force_login(run.owner)
+    assert "Resume" in client.get(f"/analysis/{run.pk}/").content.decode()
     services.resume_analysis(run, by=run.owner)
     run_all()
     run.refresh_from_db()

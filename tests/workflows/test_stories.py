@@ -738,6 +738,69 @@ def test_an_outage_that_raises_no_guard_costs_the_living_nothing(settings, lease
     assert attempts_of(living, "one")[0].reason == ""
 
 
+# --- a settle that opens one step and fails another ---
+
+
+def side_by_side() -> Workflow:
+    """Two steps that may start together, with a budget; the prompt of the later one cannot be filled."""
+    workflow = make_workflow([{"key": "fine", "needs": []}, {"key": "broken", "needs": []}])
+    Workflow.objects.filter(pk=workflow.pk).update(budget=100)
+    workflow.steps.filter(key="broken").update(config={"prompt": "{{ inputs.nothing }}"})
+    return workflow
+
+
+def test_a_step_that_fails_as_it_opens_leaves_no_other_queued():
+    """The run has failed, so a worker that takes it would be paid for nothing."""
+    workflow = side_by_side()
+    services.start_workflow(workflow, by=workflow.owner)
+    assert statuses(workflow) == {"": "failed", "fine": "pending", "broken": "failed"}
+    assert runner.claim(WORKER) is None
+
+
+def test_what_the_settling_worker_has_claimed_goes_on_beside_a_step_that_fails_as_it_opens():
+    workflow = side_by_side()
+    with acting(Actor("person", "ada", workflow.owner_id)):
+        locked = engine.lock(workflow.pk)
+        transition(locked, Status.PENDING, Status.RUNNING)
+        claimed = engine.settle(locked, claim_as=WORKER)
+    assert statuses(workflow) == {"": "running", "fine": "running", "broken": "failed"}
+    assert [a.pk for a in attempts_of(workflow, "fine")] == [claimed]
+    finish(StepAttempt.objects.select_related("step__workflow").get(pk=claimed))
+    assert statuses(workflow) == {"": "failed", "fine": "completed", "broken": "failed"}
+
+
+# --- a hold outlives the account of who paused ---
+
+
+def test_a_run_stays_paused_when_the_account_of_who_paused_it_is_deleted(client):
+    workflow = make_workflow(start=True)
+    root = make_user("root", is_staff=True)
+    services.pause_workflow(workflow, by=root)
+    root.delete()
+    SweepState.objects.update_or_create(id=1, defaults={"last_pass": ago(9), "guard_until": None})
+    assert sweep.run_pass(scope=sweep.Scope()) == []
+    assert sweep.run_pass(scope=sweep.Scope(run=workflow.pk)) == []
+    assert statuses(workflow) == {"": "paused", "one": "pending", "two": "pending", "three": "pending"}
+    with pytest.raises(Refused):
+        services.pause_workflow(workflow, by=workflow.owner)
+    client.force_login(workflow.owner)
+    assert "Resume" in client.get(f"/workflows/{workflow.pk}/").content.decode()
+    services.resume_workflow(workflow, by=workflow.owner)
+    run_all()
+    assert statuses(workflow)[""] == "completed"
+
+
+def test_what_streams_below_such_a_hold_ends_and_nothing_follows():
+    workflow = make_workflow(start=True)
+    attempt = claim()
+    root = make_user("root", is_staff=True)
+    services.pause_workflow(workflow, by=root)
+    root.delete()
+    finish(attempt)
+    assert statuses(workflow) == {"": "paused", "one": "completed", "two": "pending", "three": "pending"}
+    assert Workflow.objects.get(pk=workflow.pk).reason == "user"
+
+
 def test_passes_that_come_late_keep_no_guard_up(settings):
     """On a busy machine a pass may take more than two intervals; leases are good for longer than that."""
     settings.NYXCORE_SWEEP_EVERY = settings.NYXCORE_LEASE / 10
