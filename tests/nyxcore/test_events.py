@@ -1,5 +1,6 @@
 """The queue of hints and texts, and what is promised about it."""
 
+import asyncio
 import json
 import threading
 import time
@@ -233,3 +234,52 @@ def test_options_name_the_server_and_short_times(url, found):
 def test_an_address_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="amqp"):
         bus.options("amqp://bus")
+
+
+# --- reading the bus
+
+
+class Script:
+    """A subscription that has these pauses (s) before its messages, and notes how many had been written by then."""
+
+    def __init__(self, pauses: list[float]) -> None:
+        self.pauses, self.written, self.seen = pauses, 0, []
+
+    async def publish(self, channel: str, data: bytes) -> None:
+        """The echo is not what is looked at here."""
+
+    async def get_message(self, **_how) -> dict[str, bytes]:
+        self.seen.append(self.written)
+        if not self.pauses:
+            raise EOFError
+        pause = self.pauses.pop(0)
+        if pause:
+            await asyncio.sleep(pause)
+        data = {"channel": bus.wire("workflow-7"), "event_type": "hint", "data": "{}"}
+        return {"channel": b"events", "data": json.dumps(data).encode()}
+
+    async def read(self) -> None:
+        def pass_on(_message: bus.Message) -> None:
+            asyncio.get_running_loop().call_soon(self.write)
+
+        subscription = bus.Subscription(pass_on, lambda kicks: None, lambda: None, 1.0)
+        with pytest.raises(EOFError):
+            await subscription._pump(self, self)
+
+    def write(self) -> None:
+        self.written += 1
+
+
+def written_before_each_read(pauses: list[float]) -> list[int]:
+    script = Script(pauses)
+    asyncio.run(script.read())
+    return script.seen
+
+
+def test_a_message_that_comes_alone_is_written_before_the_next_is_waited_for():
+    assert written_before_each_read([0.01, 0.01]) == [0, 1, 2]
+
+
+def test_what_comes_in_a_burst_is_gathered_before_it_is_written(monkeypatch):
+    monkeypatch.setattr(bus, "ALONE", 10.0)  # however slow the machine is
+    assert written_before_each_read([0.0] * (bus.TURN + 1)) == [*[0] * bus.TURN, bus.TURN, bus.TURN]
