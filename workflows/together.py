@@ -11,10 +11,10 @@ from typing import Any
 
 from django.conf import settings
 
+from nyxcore.attempts import Result
 from nyxcore.states import Reason, Status
 from workflows import again, engine
 from workflows.models import Cause, Workflow
-from workflows.work import Result
 
 
 def follow(workflows: Mapping[int, Workflow], ended: Sequence[Any]) -> None:
