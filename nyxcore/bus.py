@@ -31,7 +31,7 @@ PING_EVERY = 3.0  # s between two messages of a subscription to itself
 SILENT_AFTER = 7.0  # s without the echo of one: the connection is half open or the server is frozen
 CONNECT_TIMEOUT, COMMAND_TIMEOUT = 1.0, 1.5  # s; a frozen Valkey must cost the sender little
 TURN = 32  # messages of one burst, then the streams are written to; far below what a stream may have pending
-ALONE = 0.001  # s without a message: the next one begins no burst, and is written at once
+ALONE = 0.001  # s waited for a message: it begins no burst, and is written at once
 MAX_BACKOFF = 3.0  # s; pages are to be live within 5 s after Valkey is
 
 Message = tuple[str, str, str]  # channel, event, data
@@ -159,7 +159,7 @@ class Subscription:
 
     async def _pump(self, client: Redis, pubsub: PubSub) -> None:
         clock = asyncio.get_running_loop().time
-        heard, next_ping, echo, burst, came = clock(), 0.0, self._echo.encode(), 0, 0.0
+        heard, next_ping, echo, burst = clock(), 0.0, self._echo.encode(), 0
         while True:
             now = clock()
             if now >= next_ping:
@@ -170,12 +170,12 @@ class Subscription:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=PING_EVERY / 2)
             if message is None:
                 continue
+            alone = clock() - now > ALONE
             if message["channel"] == echo:
                 heard = clock()
             else:
                 self._pass_on(message["data"])
-            before, came = came, clock()
-            burst = 0 if came - before > ALONE else burst + 1
+            burst = 0 if alone else burst + 1
             if burst % TURN == 0:  # what has been read already is got without waiting: nobody else would run
                 await asyncio.sleep(0)
 

@@ -73,7 +73,7 @@ def workflow_list(request: HttpRequest) -> HttpResponse:
     view = View.read(request)
     visible = Workflow.objects.visible_to(request.user)
     grouped = view.filter.apply_but_status(visible).order_by().values_list("status")
-    counts: dict[str, int] = dict(grouped.annotate(n=Count("pk")))
+    counts: dict[str, int] = dict(grouped.annotate(n=Count("*")))
     total = sum(counts.get(status, 0) for status in view.filter.statuses or STATUSES)
     page = _page(view, visible, total, request.GET.get("page", "1"))
     under_way = list(BulkAction.objects.open().filter(owner=request.user.pk).defer("rows"))

@@ -101,6 +101,8 @@ class Workflow(Run):
         ]
         indexes = [
             models.Index(fields=["owner", "-id"], name="workflow_by_owner"),
+            # what the list asks of all runs: how many of each status, and which templates
+            models.Index(fields=["owner", "status", "template_slug"], name="workflow_counts"),
             models.Index(
                 fields=["id"], name="workflow_active", condition=models.Q(status__in=["running", "paused"])
             ),

@@ -282,4 +282,4 @@ def test_a_message_that_comes_alone_is_written_before_the_next_is_waited_for():
 
 def test_what_comes_in_a_burst_is_gathered_before_it_is_written(monkeypatch):
     monkeypatch.setattr(bus, "ALONE", 10.0)  # however slow the machine is
-    assert written_before_each_read([0.01] + [0.0] * bus.TURN) == [0, *[1] * bus.TURN, 1 + bus.TURN]
+    assert written_before_each_read([0.0] * (bus.TURN + 1)) == [*[0] * bus.TURN, bus.TURN, bus.TURN]
