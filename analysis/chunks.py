@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis.cutting import NUMBERED, Lines, cut, halve
+from analysis.errors import heed
 from analysis.imports import links
 from analysis.plain import Chunk, FileFacts, Piece, Texts, lines_of
+from nyxcore.llm.base import StopSignal
 from nyxcore.llm.models import estimate_tokens
 
 TARGET = 16_000  # tokens of numbered source
@@ -34,14 +36,16 @@ class Unit:
     tokens: int
 
 
-def pack(files: Sequence[FileFacts], texts: Texts, *, target: int = TARGET) -> list[Chunk]:
+def pack(
+    files: Sequence[FileFacts], texts: Texts, *, target: int = TARGET, stop: StopSignal | None = None
+) -> list[Chunk]:
     """Return the chunks of the files that are read; each of their lines is in exactly one piece."""
     read = sorted((facts for facts in files if facts.read and facts.path in texts), key=lambda one: one.path)
     folders: dict[str, list[FileFacts]] = defaultdict(list)
     for facts in read:
         folders[facts.path.rpartition("/")[0]].append(facts)
-    units = [unit for folder in sorted(folders) for unit in _units(folders[folder], texts, target)]
-    joined = _join(units, links(read), target)
+    units = [unit for folder in sorted(folders) for unit in _units(folders[folder], texts, target, stop)]
+    joined = _join(units, links(read), target, stop)
     chunks = [Chunk(tuple(sorted(unit.pieces, key=_place)), unit.tokens) for unit in joined]
     return sorted(chunks, key=lambda chunk: _place(chunk.pieces[0]))
 
@@ -102,7 +106,9 @@ def _place(piece: Piece) -> tuple[str, int]:
     return piece.path, piece.start_line
 
 
-def _units(files: Sequence[FileFacts], texts: Texts, target: int) -> list[Unit]:
+def _units(
+    files: Sequence[FileFacts], texts: Texts, target: int, stop: StopSignal | None = None
+) -> list[Unit]:
     """Pack the files of one folder, in the order of their names."""
     units: list[Unit] = []
     open_pieces: list[Piece] = []
@@ -116,6 +122,7 @@ def _units(files: Sequence[FileFacts], texts: Texts, target: int) -> list[Unit]:
             tokens = 0
 
     for facts in files:
+        heed(stop)
         lines = Lines(lines_of(texts[facts.path]))
         if not len(lines):
             continue
@@ -139,7 +146,9 @@ def _begins(path: str) -> bool:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()[0] % ONE_IN == 0
 
 
-def _join(units: list[Unit], imports: Mapping[str, set[str]], target: int) -> list[Unit]:
+def _join(
+    units: list[Unit], imports: Mapping[str, set[str]], target: int, stop: StopSignal | None = None
+) -> list[Unit]:
     """Join small units with their closest neighbour, as long as both are each other's closest and fit together.
 
     That two must choose each other keeps it local: what happens elsewhere changes nothing here.
@@ -147,7 +156,7 @@ def _join(units: list[Unit], imports: Mapping[str, set[str]], target: int) -> li
     weights = _weights(units, imports)
     alive = {unit.name: unit for unit in units}
     while True:
-        closest = _closest(alive, weights, target)
+        closest = _closest(alive, weights, target, stop)
         pairs = [(a, b) for a, b in closest.items() if a < b and closest.get(b) == a]
         if not pairs:
             return list(alive.values())
@@ -176,10 +185,13 @@ def _weights(units: Sequence[Unit], imports: Mapping[str, set[str]]) -> Weights:
     return weights
 
 
-def _closest(alive: Mapping[str, Unit], weights: Weights, target: int) -> dict[str, str]:
+def _closest(
+    alive: Mapping[str, Unit], weights: Weights, target: int, stop: StopSignal | None
+) -> dict[str, str]:
     """Return for each unit the one it would join: the most shared path, then the most imports, then by name."""
     found = {}
     for name, unit in alive.items():
+        heed(stop)
         fitting = [
             other for other in weights[name] if other in alive and unit.tokens + alive[other].tokens <= target
         ]

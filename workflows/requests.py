@@ -11,7 +11,7 @@ from nyxcore import attempts
 from nyxcore.attempts import facts_of as facts_of
 from nyxcore.attempts import facts_of_error as facts_of_error
 from nyxcore.attempts import result_from_row as result_from_row
-from nyxcore.fencing import new_marker
+from nyxcore.fencing import marker_of
 from nyxcore.llm import models as registry
 from nyxcore.llm.base import LLMError
 from nyxcore.states import Reason, Status
@@ -46,6 +46,7 @@ def build(
         max_tokens=max_tokens,
         earlier_text=chain_text(continues),
         revision=_revision(step.pk, comment),
+        scope=f"workflow-{workflow.pk}",
     )
 
 
@@ -68,6 +69,7 @@ def build_for(job: Job) -> dict[str, Any]:
         max_tokens=job.max_tokens,
         earlier_text=chain_text(job.continues),
         revision=_revision(job.step, job.comment),
+        scope=f"workflow-{job.workflow}",
     )
 
 
@@ -81,10 +83,11 @@ def assemble(
     max_tokens: int | None,
     earlier_text: str,
     revision: str,
+    scope: str,
 ) -> dict[str, Any]:
-    """Have the kind fill its prompts."""
+    """Have the kind fill its prompts; `scope` is the run, whose fences have one marker."""
     kind = KINDS[kind_name]
-    marker = new_marker() if kind.paid else ""
+    marker = marker_of(scope) if kind.paid else ""
     request = kind.prepare(
         _checked(kind, config),
         prompts.Filler(input=input, steps=outputs, marker=marker),

@@ -106,7 +106,7 @@ def pack(
         files = analyzer.select(built.files)
         paths = tuple(file.path for file in files)
         if paths not in by_files:
-            made = chunks.pack(files, built.texts, target=settings.NYXCORE_ANALYSIS_CHUNK)
+            made = chunks.pack(files, built.texts, target=settings.NYXCORE_ANALYSIS_CHUNK, stop=stop)
             by_files[paths] = list(range(len(packed), len(packed) + len(made)))
             packed += made
         packs[analyzer.name] = by_files[paths]
