@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Protocol
 
 from analysis.analyzers.base import LEVELS, SEVERITIES, TITLE, Analyzer, Rule
@@ -194,7 +195,7 @@ def _finding(
     severity: Severity = more.pop("severity", SEVERITY[rule])
     return RawFinding(
         rule_id=rule,
-        title=title[:TITLE],
+        title=shorten(title, TITLE, placeholder=" …"),
         message=message,
         severity=severity,
         level=LEVELS[severity],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Subquery
 
@@ -31,6 +32,8 @@ from analysis.units.verify import write
 from nyxcore.llm.base import StopSignal
 from nyxcore.states import Status
 
+# What a run takes over from a finding that was found before; of most it is as it was.
+TAKEN = ("fingerprint", "title", "severity", "path", "symbol", "excerpt", "start_line", "blob")
 T = TrackedState
 S = Status
 
@@ -161,14 +164,13 @@ def _write(run: AnalysisRun, compared: Compared) -> None:
     """One change for each tracked finding. A merge that is repeated (gaps were retried) replaces its earlier ones."""
     earlier = dict(FindingChange.objects.filter(run=run).values_list("tracked", "state"))
     tracked = TrackedFinding.objects.in_bulk([one.known.key for one in compared.outcomes if one.known])
-    changed: list[TrackedFinding] = []
+    before = {pk: _values(row) for pk, row in tracked.items()}
     new: list[TrackedFinding] = []
     changes: list[tuple[TrackedFinding, Finding | None, str]] = []
     for one in compared.outcomes:
         row = compared.rows[compared.row_of[id(one.found)]] if one.found else None
         if one.known:
             subject = tracked[one.known.key]
-            changed.append(subject)
         else:
             subject = TrackedFinding(owner_id=run.owner_id, source_key=run.source_key, first_seen=run)
             new.append(subject)
@@ -181,13 +183,27 @@ def _write(run: AnalysisRun, compared: Compared) -> None:
         if row or one.state != "gone" or not (one.known and one.known.gone):
             changes.append((subject, row, state))
     TrackedFinding.objects.bulk_create(new)
-    fields = ["fingerprint", "title", "severity", "path", "symbol", "excerpt", "start_line", "blob"]
-    TrackedFinding.objects.bulk_update(changed, [*fields, "state", "misses", "last_seen"], batch_size=500)
+    _save(tracked.values(), before)
     FindingChange.objects.filter(run=run).delete()
     FindingChange.objects.bulk_create(
         FindingChange(run=run, tracked=subject, finding=row, state=state) for subject, row, state in changes
     )
     _point(run)
+
+
+def _save(rows: Collection[TrackedFinding], before: Mapping[int, list[Any]]) -> None:
+    """Write what has changed: one statement for all that stand alike, since an update row by row takes long."""
+    alike: dict[tuple[str, int, int | None], list[int]] = {}
+    for row in rows:
+        alike.setdefault((row.state, row.misses, row.last_seen_id), []).append(row.pk)
+    for (state, misses, run_pk), pks in alike.items():
+        TrackedFinding.objects.filter(pk__in=pks).update(state=state, misses=misses, last_seen=run_pk)
+    others = [row for row in rows if _values(row) != before[row.pk]]
+    TrackedFinding.objects.bulk_update(others, TAKEN, batch_size=100)
+
+
+def _values(row: TrackedFinding) -> list[Any]:
+    return [getattr(row, name) for name in TAKEN]
 
 
 def _told(state: str, earlier: str) -> str:
