@@ -12,7 +12,7 @@ INDEX = models.Index(fields=["owner", "status", "template_slug"], name="workflow
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("workflows", "0007_open_attempts")]
+    dependencies = [("workflows", "0008_job_of_analysis")]
 
     operations = [
         # It waits for transactions that are older, and nobody waits for it.
