@@ -98,12 +98,6 @@ def test_what_the_state_does_not_allow_is_said(run: AnalysisRun, ada: Client) ->
     assert 'id="run"' in answer.content.decode()
 
 
-def test_analysing_again_makes_one_that_follows(run: AnalysisRun, ada: Client) -> None:
-    ada.post(reverse("analysis:again", args=[run.pk]))
-    again = AnalysisRun.objects.latest("pk")
-    assert (again.previous, again.status) == (run, "scanning")
-
-
 def test_deleting_asks_first(run: AnalysisRun, ada: Client) -> None:
     address = reverse("analysis:delete", args=[run.pk])
     assert "Delete for good" in ada.get(address).content.decode()
