@@ -42,7 +42,7 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
     planned = [
         documents.DOCUMENTS[slug] for slug in chosen if slug in documents.DOCUMENTS and slug not in have
     ]
-    return {"shown_documents": shown, "planned": planned, "none_chosen": not chosen}
+    return {"shown_documents": shown, "planned": planned}
 
 
 def _versions(run: AnalysisRun) -> dict[str, list[Document]]:

@@ -9,6 +9,7 @@ from analysis.decide import ORDER
 from analysis.models import AnalysisRun, Finding, Unit, UnitKind
 from nyxcore.shell import Teller
 from nyxcore.states import Status
+from nyxcore.words import counted
 
 S = Status
 STANDS = (S.COMPLETED, S.FAILED, S.CANCELLED, S.PAUSED, S.WAITING)
@@ -56,4 +57,4 @@ class Lines:
             if kind in now.counts and kind not in ("merge", "report")
         ]
         word = str(Status(now.status).label).lower()
-        self.teller.say(f"{word}: {', '.join(parts) or 'queued'}; {now.found:,} findings")
+        self.teller.say(f"{word}: {', '.join(parts) or 'queued'}; {counted(now.found, 'finding')}")

@@ -24,6 +24,7 @@ from nyxcore.llm import is_practice
 from nyxcore.processes import StartError
 from nyxcore.shell import INTERRUPTED, LOOK_EVERY, TIMED_OUT, GaveUp, Teller, told_to_end, with_patience
 from nyxcore.states import Status
+from nyxcore.words import counted
 from workflows import follow, services, shell
 from workflows.explain import explain
 from workflows.models import OnCutOff, Step, StepAttempt, Workflow
@@ -175,8 +176,8 @@ class Command(BaseCommand):
         now = follow.look(run.pk)
         cost = f", ${run.cost_total:.4f}" if run.cost_total is not None else ""
         self._say(
-            f"Workflow {run.pk} is completed: {now.done} steps in {follow.duration(now.seconds or 0)}, "
-            f"{run.tokens_total or 0:,} tokens{cost}."
+            f"Workflow {run.pk} is completed: {counted(now.done, 'step')} in {follow.duration(now.seconds or 0)}, "
+            f"{counted(run.tokens_total or 0, 'token')}{cost}."
         )
 
     def _say(self, line: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from nyxcore import ui
+from nyxcore.words import counted
 from workflows import thinning
 
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             longest = max(longest, done.seconds)
             if done.attempts and options["verbosity"] > 1:
                 self.stdout.write(f"up to attempt {done.upto}: {done.attempts:,}, {ui.size(done.freed)}")
-        what = f"{attempts:,} attempt{'' if attempts == 1 else 's'}"
+        what = counted(attempts, "attempt")
         if dry_run:
             self.stdout.write(f"{what} would be thinned; their texts take {ui.size(freed)}.")
             return
