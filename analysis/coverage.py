@@ -13,7 +13,7 @@ from django.urls import reverse
 from analysis import summary
 from analysis.analyzers import MODEL_ANALYZERS
 from analysis.forms import CoverageForm
-from analysis.models import AnalysisRun, SourceFile
+from analysis.models import AnalysisRun, SourceFile, Unit, UnitKind
 from analysis.pages import Page
 from analysis.plan import analyzers
 from analysis.rows import estimate_of
@@ -76,8 +76,14 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
         "reasons": _reasons(run), "estimate": estimate_of(run), "calls": _calls(run), "waiting": waiting,
         "form": CoverageForm(run), "analyzers": summary.asked(run), "choosing": run.status == S.WAITING,
         "tests_note": _tests_note(run), "languages": _languages(run), "costs": costs(run),
-        "files_url": reverse("analysis:files", args=[run.pk]),
+        "files_url": reverse("analysis:files", args=[run.pk]), "tree_stamp": _tree_stamp(run),
     }  # fmt: skip
+
+
+def _tree_stamp(run: AnalysisRun) -> str:
+    """What the tree was made from: it changes with each reading of the source, and when there is nothing to choose."""
+    source = Unit.objects.filter(run=run, kind=UnitKind.SOURCE).values_list("version", flat=True).first()
+    return f"{source}-{run.status == S.WAITING}"
 
 
 def costs(run: AnalysisRun) -> str:

@@ -2,6 +2,7 @@
  * The page of an analysis: keeps what a person has there while fragments are replaced, loads folders and findings
  * when they are opened, and lets findings be judged by keyboard. Without it everything is a link or a plain form.
  */
+import { newsArrived, showCount } from "./analysis-news.js";
 import { showRun } from "./page-state.js";
 import { keepInPlace } from "./page-swap.js";
 
@@ -27,6 +28,9 @@ function refetch(element) {
 
 keepInPlace((fresh) => {
   if (fresh.id === "run") showRun();
+  if (fresh.id === "progress") showCount(fresh);
+  if (fresh.id === "news") newsArrived(fresh);
+  if (fresh.id === "tab") current()?.classList.add("current");
 });
 
 // --- what is loaded when it is opened -----------------------------------------------------------------------------

@@ -9,6 +9,8 @@ const PATIENCE = 15_000; // ms for one request
 const TRIES = 3; // for a row whose fragment stays behind its version; then the next comparison decides
 
 const path = (url) => new URL(url, document.baseURI).pathname;
+/** Rows that no element shows by itself, as a fragment shows them all (data-live-many: how their ids begin). */
+const shownTogether = (id) => [...document.querySelectorAll("[data-live-many]")].some((one) => id.startsWith(one.dataset.liveMany));
 const showing = (id) => document.querySelectorAll(`[data-live-id="${CSS.escape(id)}"]`);
 
 export class Fragments {
@@ -74,7 +76,7 @@ export class Fragments {
 
   /** A row that the page does not show yet: fetch the fragments of the whole, once. */
   search(id) {
-    if (id === this.channel || this.searched.has(id)) return;
+    if (id === this.channel || this.searched.has(id) || shownTogether(id)) return;
     this.searched.add(id);
     for (const element of showing(this.channel)) if (element.dataset.src) this.wanted.add(element);
   }
