@@ -83,7 +83,7 @@ class OptionsForm(forms.Form):
         required=False, label="A second look tries to refute each finding",
         help_text="Without it a run costs less, and what the analyzers claim stands unchecked.",
     )  # fmt: skip
-    verify_model = forms.ChoiceField(required=False, label="Model of the second look")
+    verify_model = forms.ChoiceField(required=False, label="Second look by")
     budget = budget_field()
     include = patterns_field(
         "Patterns as in .gitignore, one a line. Empty: everything. What is named here is read even if it is usually "
@@ -108,7 +108,7 @@ class OptionsForm(forms.Form):
         self.before = before = before or Options()
         models, looks = self.fields["model"], self.fields["verify_model"]
         models.choices = model_choices([before.model])  # type: ignore[attr-defined]
-        looks.choices = model_choices([before.verify_model], "The same")  # type: ignore[attr-defined]
+        looks.choices = model_choices([before.verify_model], "The same model")  # type: ignore[attr-defined]
         self.initial = {
             "analyzers": list(before.analyzers or MODEL_ANALYZERS), "documents": list(before.documents),
             "model": before.model, "verify": before.verify, "verify_model": before.verify_model,

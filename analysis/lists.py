@@ -12,6 +12,7 @@ from analysis import bulk
 from analysis.filters import Filter
 from analysis.models import AnalysisRun
 from analysis.pages import LIVE
+from analysis.querysets import SEVERITIES
 from nyxcore import lists
 from nyxcore.access import signed_in
 
@@ -26,7 +27,11 @@ def analysis_list(request: HttpRequest) -> HttpResponse:
 
 def _whole(pks: list[int]) -> Mapping[int, AnalysisRun]:
     full = AnalysisRun.objects.filter(pk__in=pks).with_progress().with_cost().select_related("owner")
-    return full.defer("coverage", "estimate", "overview", "gaps").in_bulk()
+    whole = full.defer("coverage", "estimate", "overview", "gaps").in_bulk()
+    for run in whole.values():
+        counts = run.summary.get("severities", {})
+        run.found = [(counts[word], word) for word in SEVERITIES if word in counts]  # type: ignore[attr-defined]
+    return whole
 
 
 LISTING = lists.Listing(

@@ -30,7 +30,10 @@ keepInPlace((fresh) => {
   if (fresh.id === "run") showRun();
   if (fresh.id === "progress") showCount(fresh);
   if (fresh.id === "news") newsArrived(fresh);
-  if (fresh.id === "tab") current()?.classList.add("current");
+  if (fresh.id === "tab") {
+    current()?.classList.add("current");
+    offerKeys();
+  }
 });
 
 // --- what is loaded when it is opened -----------------------------------------------------------------------------
@@ -169,6 +172,18 @@ document.addEventListener("submit", (event) => {
 
 // --- start --------------------------------------------------------------------------------------------------------
 
+function offerKeys() {
+  const keys = document.getElementById("show-keys");
+  if (keys) keys.hidden = false;
+}
+
+/** On a small screen the tabs go on behind the edge; the one that is shown is seen. */
+function showTab() {
+  const tabs = document.querySelector(".tabs");
+  const here = tabs.querySelector("[aria-current]");
+  tabs.scrollLeft = here.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - here.offsetWidth) / 2;
+}
+
 showRun();
-const keys = document.getElementById("show-keys");
-if (keys) keys.hidden = false;
+offerKeys();
+showTab();
