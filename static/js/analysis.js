@@ -23,7 +23,10 @@ document.addEventListener("nyx:hint", ({ detail }) => {
 });
 
 function refetch(element) {
-  window.htmx.ajax("GET", element.dataset.src, { source: element, target: element, swap: "outerHTML" }).catch((error) => console.warn(error));
+  const refreshed = () => document.dispatchEvent(new CustomEvent("nyx:refreshed", { detail: { id: element.dataset.liveId } }));
+  window.htmx
+    .ajax("GET", element.dataset.src, { source: element, target: element, swap: "outerHTML" })
+    .then(refreshed, (error) => console.warn(error));
 }
 
 keepInPlace((fresh) => {
@@ -180,6 +183,7 @@ function offerKeys() {
 /** On a small screen the tabs go on behind the edge; the one that is shown is seen. */
 function showTab() {
   const tabs = document.querySelector(".tabs");
+  if (!tabs) return;
   const here = tabs.querySelector("[aria-current]");
   tabs.scrollLeft = here.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - here.offsetWidth) / 2;
 }

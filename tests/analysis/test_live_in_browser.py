@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from playwright.sync_api import Page, Route, expect
 
 from analysis import runner
 from analysis.models import AnalysisRun, Unit
-from nyxcore import pulse
+from nyxcore import events, pulse
 from nyxcore.states import Status
 from tests.analysis.engine_helpers import WORKER, Scripted, begin, take, write
 from tests.analysis.engine_helpers import module as source
@@ -120,6 +121,25 @@ def test_a_page_whose_stream_is_dead_asks_by_itself(page: Page, server: Server, 
     rest()
     expect(page.locator("#run")).to_have_attribute("data-status", "completed", timeout=POLLED)
     expect(page.locator("#found")).to_have_text("4")
+
+
+def test_a_page_of_a_document_is_read_while_it_is_written(
+    page: Page, root: Path, model: Scripted, user: Any
+) -> None:
+    folder = write(root / "shop", {"app.py": source("app")})
+    begin(folder, owner=user, documents=("architecture",))
+    while (attempt := take()).unit.parent_id is None:
+        runner.run_attempt(attempt, WORKER)
+    unit = attempt.unit
+    page.goto(reverse("analysis:unit", args=[unit.run_id, unit.pk]))
+    expect(page.locator("#live-state")).to_have_text("live")
+    events.text(unit.channel, attempt.pk, unit.dom_id, 0, "It begins in ")
+    pulse.drain()
+    expect(page.locator("pre.stream")).to_have_text("It begins in ")
+    runner.run_attempt(attempt, WORKER)
+    pulse.drain()
+    expect(page.locator("#unit > .facts .status")).to_have_text("Completed", timeout=SOON)
+    expect(page.locator("pre.stream")).to_have_count(0)
 
 
 def test_opened_folders_stay_open_while_units_go_on(page: Page, run: AnalysisRun, root: Path) -> None:
