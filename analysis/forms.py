@@ -21,6 +21,7 @@ from nyxcore.llm import models as registry
 
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 MOST_PATTERNS = 200
+MOST_TOKENS = 100_000_000  # of files that one run may read
 
 
 def model_choices(current: Iterable[str] = (), empty: str = "") -> list[tuple[str, str]]:
@@ -36,6 +37,16 @@ def budget_field() -> forms.DecimalField:
     field = forms.DecimalField(
         required=False, min_value=Decimal("0.01"), max_digits=12, decimal_places=4, label="Budget, USD",
         help_text="The analysis pauses before a call that could exceed it. Empty: no limit.",
+    )  # fmt: skip
+    field.widget.attrs["step"] = "any"
+    return field
+
+
+def tokens_field() -> forms.IntegerField:
+    """How much is read at most. Empty: as it is set already."""
+    field = forms.IntegerField(
+        required=False, min_value=1, max_value=MOST_TOKENS, label="Tokens of files, at most",
+        help_text="The files that rank highest are read up to here; every other one is listed with that reason.",
     )  # fmt: skip
     field.widget.attrs["step"] = "any"
     return field
@@ -92,6 +103,7 @@ class OptionsForm(forms.Form):
     exclude = patterns_field(
         "Patterns as in .gitignore, one a line. You can also leave out folders on the next page."
     )
+    tokens = tokens_field()
     migrations = forms.BooleanField(
         required=False, label="Read database migrations too", help_text="They are many and seldom changed."
     )
@@ -113,6 +125,7 @@ class OptionsForm(forms.Form):
             "analyzers": list(before.analyzers or MODEL_ANALYZERS), "documents": list(before.documents),
             "model": before.model, "verify": before.verify, "verify_model": before.verify_model,
             "budget": budget.normalize() if budget else None, "migrations": before.migrations,
+            "tokens": before.max_tokens_read,
             "include": "\n".join(before.include), "exclude": "\n".join(before.exclude),
         }  # fmt: skip
 
@@ -130,6 +143,7 @@ class OptionsForm(forms.Form):
             include=patterns_of(data["include"]),
             exclude=patterns_of(data["exclude"]),
             migrations=data["migrations"],
+            max_tokens_read=data["tokens"] or self.before.max_tokens_read,
             confirm=True,  # a run that a command has begun may have gone on unasked; the page promises an estimate
         )
 

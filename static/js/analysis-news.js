@@ -7,7 +7,7 @@ const isList = (element) => element.matches(".tab.findings");
 
 /** The count beside the name of the tab, with what the strip of phases has just learnt. */
 export function showCount(strip) {
-  const count = document.getElementById("found");
+  const count = document.getElementById("findings-count");
   const found = Number(strip.dataset.found);
   count.textContent = found.toLocaleString("en");
   count.hidden = !found;

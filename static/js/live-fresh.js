@@ -9,13 +9,12 @@ const PATIENCE = 15_000; // ms for one request
 const TRIES = 3; // for a row whose fragment stays behind its version; then the next comparison decides
 
 const path = (url) => new URL(url, document.baseURI).pathname;
-/** Rows that no element shows by itself, as a fragment shows them all (data-live-many: how their ids begin). */
-const shownTogether = (id) => [...document.querySelectorAll("[data-live-many]")].some((one) => id.startsWith(one.dataset.liveMany));
 const showing = (id) => document.querySelectorAll(`[data-live-id="${CSS.escape(id)}"]`);
 
 export class Fragments {
-  constructor(channel, loginUrl, onRefused, onChange) {
+  constructor(channel, loginUrl, onRefused, onChange, lumped = "") {
     this.channel = channel;
+    this.lumped = lumped; // rows whose id begins so are shown together by others; they are not looked for one by one
     this.loginPath = path(loginUrl);
     this.onRefused = onRefused;
     this.onChange = onChange;
@@ -76,7 +75,7 @@ export class Fragments {
 
   /** A row that the page does not show yet: fetch the fragments of the whole, once. */
   search(id) {
-    if (id === this.channel || this.searched.has(id) || shownTogether(id)) return;
+    if (id === this.channel || this.searched.has(id) || (this.lumped && id.startsWith(this.lumped))) return;
     this.searched.add(id);
     for (const element of showing(this.channel)) if (element.dataset.src) this.wanted.add(element);
   }

@@ -53,7 +53,7 @@ class Live {
     const refused = () => this.compare(); // which says whether we are signed out or only that fragment is gone
     this.texts = new TextStreams(refused);
     this.loginUrl = this.data.loginUrl ?? "/accounts/login/";
-    this.fragments = new Fragments(this.data.channel, this.loginUrl, refused, () => this.show());
+    this.fragments = new Fragments(this.data.channel, this.loginUrl, refused, () => this.show(), this.data.lumped);
   }
 
   start() {

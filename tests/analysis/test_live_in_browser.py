@@ -85,7 +85,7 @@ def test_findings_of_a_unit_are_told_by_its_hint_and_come_when_asked_for(
     expect(opened.locator(".finding-body .facts")).to_be_visible()
     step()  # the second
     expect(page.locator("#news")).to_contain_text("2 new findings", timeout=SOON)
-    expect(page.locator("#found")).to_have_text("4")
+    expect(page.locator("#findings-count")).to_have_text("4")
     expect(articles).to_have_count(2)
     name = opened.get_attribute("id")
     place = page.locator(f"#{name}")
@@ -120,7 +120,7 @@ def test_a_page_whose_stream_is_dead_asks_by_itself(page: Page, server: Server, 
     expect(page.locator("article.finding[id]")).to_have_count(2, timeout=POLLED)
     rest()
     expect(page.locator("#run")).to_have_attribute("data-status", "completed", timeout=POLLED)
-    expect(page.locator("#found")).to_have_text("4")
+    expect(page.locator("#findings-count")).to_have_text("4")
 
 
 def test_a_page_of_a_document_is_read_while_it_is_written(

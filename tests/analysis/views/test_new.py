@@ -75,6 +75,7 @@ def test_what_is_wrong_stands_in_place_and_what_was_typed_is_kept(
 CHOSEN = {
     "analyzers": ["security"], "documents": ["onboarding"], "verify": "on", "verify_model": "", "budget": "2.5",
     "include": "src/", "exclude": "docs/\n*.md", "migrations": "on",
+    "tokens": "50000",
 }  # fmt: skip
 
 
@@ -84,6 +85,7 @@ def test_everything_that_can_be_chosen_is_kept_with_the_run(ada: Client) -> None
     assert (options.analyzers, options.documents) == (("security",), ("onboarding",))
     assert (options.include, options.exclude) == (("src/",), ("docs/", "*.md"))
     assert (options.verify, options.migrations, options.confirm) == (True, True, True)
+    assert options.max_tokens_read == 50_000
 
 
 def test_analysing_again_offers_what_was_chosen_before(user: Any, ada: Client) -> None:
