@@ -1,4 +1,4 @@
-"""The HTML that a page repeats for each step: pill and closed line.
+"""The HTML that a page repeats: for each step its pill and closed line, for each run its line in the list.
 
 Written as text, not as templates: a page of 1,000 steps builds 2,000 of these, and a template took ten times as long.
 Whatever comes from people or models goes through `escape`.
@@ -7,8 +7,11 @@ Whatever comes from people or models goes through `escape`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from html import escape
+from typing import Any
 
+from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
@@ -165,3 +168,25 @@ def _time(line: StepLine) -> str:
 def _cost(line: StepLine) -> str:
     mark = "~" if line.estimated and line.cost else ""
     return f"{mark}{ui.money(line.cost)}" if line.cost is not None else ""
+
+
+def runs(found: Iterable[Any]) -> SafeString:
+    """The rows of the list of workflows."""
+    now = timezone.now()
+    return mark_safe("".join([_run(run, now) for run in found]))
+
+
+def _run(run: Any, now: datetime) -> str:
+    done, total = run.steps_done, run.steps_total
+    slug = f' <span class="run-from">{escape(run.template_slug)}</span>' if run.template_slug else ""
+    started = ui.when(run.started_at) or '<span class="muted">not started</span>'
+    return (
+        f'<tr data-status="{run.status}"><td>{ui.status_badge(run.status)}</td>'
+        f'<td class="name"><a class="run-name" href="{run.get_absolute_url()}">'
+        f"{escape(ui.printable(run.name))}</a>{slug}</td>"
+        f'<td><span class="progress"><progress value="{done}" max="{total or 1}"'
+        f' aria-label="{done} of {total} steps done"></progress><span>{done} of {total}</span></span></td>'
+        f'<td class="owner">{escape(run.owner.username)}</td><td>{started}</td>'
+        f'<td class="num took">{ui.elapsed(run.started_at, run.finished_at, now)}</td>'
+        f'<td class="num">{ui.money(run.cost_total)}</td></tr>'
+    )
