@@ -58,3 +58,6 @@ class Lines:
         ]
         word = str(Status(now.status).label).lower()
         self.teller.say(f"{word}: {', '.join(parts) or 'queued'}; {counted(now.found, 'finding')}")
+
+    def close(self) -> None:
+        return
