@@ -104,8 +104,9 @@ def _folder(asked: str) -> str:
 
 
 def _calls(run: AnalysisRun) -> list[tuple[str, int]]:
+    """Calls of each phase, in the order in which they are made; the database keeps no order of names."""
     told = estimate_of(run)
-    return [(CALLS.get(name, name), count) for name, count in told.calls.items()] if told else []
+    return [(label, told.calls[name]) for name, label in CALLS.items() if name in told.calls] if told else []
 
 
 def _reasons(run: AnalysisRun) -> list[tuple[str, str, int]]:
