@@ -96,6 +96,10 @@ class Filter:
             line.triage == "dismissed" and not self.triage
         )
 
+    def meets(self, line: Line) -> bool:
+        """Whether it meets every criterion."""
+        return self.lets(line) and (not self.severity or line.severity in self.severity)
+
     def lets(self, line: Line) -> bool:
         """Whether it meets every criterion but the severity, which has its own chips."""
         return (
@@ -196,13 +200,7 @@ def everything(run_pk: int, chosen: Filter) -> list[Line]:
 
 def shown(found: Iterable[Line], chosen: Filter) -> list[Line]:
     """Those that meet every criterion and are not hidden."""
-    return [
-        line
-        for line in found
-        if chosen.lets(line)
-        and not chosen.hides(line)
-        and (not chosen.severity or line.severity in chosen.severity)
-    ]
+    return [line for line in found if chosen.meets(line) and not chosen.hides(line)]
 
 
 def _page(request: HttpRequest, count: int) -> tuple[int, int]:

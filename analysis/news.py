@@ -30,7 +30,7 @@ class Seen:
         # What the reader says of a finding changes its line at once; it is no news.
         kept = replace(chosen, triage="")
         facts = "|".join(
-            f"{line.pk}{line.verdict}{line.state}{line.severity}" for line in everything if kept.lets(line)
+            f"{line.pk}{line.verdict}{line.state}{line.severity}" for line in everything if kept.meets(line)
         )
         return cls(max((line.pk for line in everything), default=0), zlib.crc32(facts.encode()))
 
