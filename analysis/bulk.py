@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from django.http import QueryDict
+from django.db.models import Q
 
 from analysis import engine, services
 from analysis.filters import Filter
 from analysis.models import AnalysisRun
-from nyxcore.bulk import Skipped, Source, Verb
+from nyxcore.bulk_acts import Acts, Rule
+from nyxcore.states import Status
 
-VERBS: dict[str, tuple[Callable[..., None], tuple[str, str, str]]] = {
-    "cancel": (services.cancel_analysis, ("Cancel", "Cancelling", "cancelled")),
-    "retry": (services.resume_analysis, ("Retry failed", "Retrying", "resumed")),
-    "delete": (services.delete_analysis, ("Delete", "Deleting", "deleted")),
+S = Status
+AT_WORK = (S.SCANNING, S.ANALYZING, S.GENERATING)
+GAPS = "gaps"  # completed, though not everything could be looked at
+
+RULES = {
+    "cancel": Rule(
+        services.cancel_analysis,
+        {
+            **dict.fromkeys(AT_WORK, "stopped now; what was found so far is kept, and it can be resumed"),
+            S.WAITING: "ended before anything is spent",
+            S.PAUSED: "ended; what was found so far is kept, and it can be resumed",
+            S.PENDING: "cancelled before its source is read",
+        },
+        dict.fromkeys((S.COMPLETED, S.FAILED, S.CANCELLED), "has ended already"),
+    ),
+    "retry": Rule(
+        services.resume_analysis,
+        dict.fromkeys(
+            (S.FAILED, S.CANCELLED, S.PAUSED), "goes on; what is completed is kept and not paid twice"
+        ),
+        {
+            GAPS: "is completed with gaps; retry those on its page",
+            **dict.fromkeys(AT_WORK, "is at work"),
+            S.WAITING: "waits for somebody to confirm it",
+            S.PENDING: "was not started yet",
+            S.COMPLETED: "is completed",
+        },
+    ),
+    "delete": Rule(
+        services.delete_analysis,
+        dict.fromkeys(
+            (S.FAILED, S.COMPLETED, S.CANCELLED, S.PENDING),
+            "removed for good, with findings, documents and costs",
+        ),
+        dict.fromkeys(services.LIVE, "is live; cancel it first"),
+    ),
 }
-
-
-def _act(service: Callable[..., None]) -> Callable[[int, Any, str], None]:
-    def act(pk: int, by: Any, query: str) -> None:
-        """Under the run's lock: does it match still? Then the service decides."""
-        try:
-            run = engine.lock(pk)
-        except AnalysisRun.DoesNotExist:
-            raise Skipped("It is gone.") from None
-        mine = AnalysisRun.objects.filter(pk=pk).visible_to(by)
-        if not Filter.read(QueryDict(query), by).apply(mine).exists():
-            raise Skipped("It does not match the filter any more.")
-        try:
-            service(run, by=by)
-        except services.Refused as refusal:
-            raise Skipped(str(refusal)) from None
-
-    return act
-
-
-def list_url(query: str) -> str:
-    return f"/analysis/?{query}" if query else "/analysis/"
-
-
-SOURCE = Source(
-    "analysis",
-    "analysis",
-    "analyses",
-    {name: Verb(name, *labels, _act(service)) for name, (service, labels) in VERBS.items()},
-    list_url,
-    lambda pk: f"/analysis/{pk}/",
-)
+ACTS = Acts(
+    "analysis", "analysis", "analyses", AnalysisRun, engine.lock, Filter, "status, name or source", RULES,
+    {GAPS: (S.COMPLETED, ~Q(gaps=[]))},
+)  # fmt: skip
+SOURCE = ACTS.source("analysis")

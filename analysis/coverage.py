@@ -14,7 +14,7 @@ from analysis import summary
 from analysis.analyzers import MODEL_ANALYZERS
 from analysis.analyzers.base import PROSE
 from analysis.forms import CoverageForm
-from analysis.models import AnalysisRun, SourceFile
+from analysis.models import AnalysisRun, SourceFile, Unit, UnitKind
 from analysis.pages import Page
 from analysis.plan import analyzers
 from analysis.rows import estimate_of
@@ -78,8 +78,14 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
         "form": CoverageForm(run), "analyzers": summary.asked(run), "choosing": run.status == S.WAITING,
         "notes": [note for note in (_tests_note(run), _prose_note(run)) if note], "languages": _languages(run),
         "costs": costs(run), "beyond": _beyond(run),
-        "files_url": reverse("analysis:files", args=[run.pk]),
+        "files_url": reverse("analysis:files", args=[run.pk]), "tree_stamp": _tree_stamp(run),
     }  # fmt: skip
+
+
+def _tree_stamp(run: AnalysisRun) -> str:
+    """What the tree was made from: it changes with each reading of the source, and when there is nothing to choose."""
+    source = Unit.objects.filter(run=run, kind=UnitKind.SOURCE).values_list("version", flat=True).first()
+    return f"{source}-{run.status == S.WAITING}"
 
 
 def costs(run: AnalysisRun) -> str:
@@ -100,6 +106,7 @@ def _folder(asked: str) -> str:
 
 
 def _calls(run: AnalysisRun) -> list[tuple[str, int]]:
+    """Calls of each phase, in the order in which they are made; the database keeps no order of names."""
     told = estimate_of(run)
     return [(label, told.calls[name]) for name, label in CALLS.items() if name in told.calls] if told else []
 

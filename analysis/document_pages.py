@@ -12,10 +12,11 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from analysis import documents
-from analysis.models import AnalysisRun, Document, DocumentPage, SourceFile
+from analysis.models import AnalysisRun, Document, DocumentPage, SourceFile, Unit, UnitKind
 from analysis.pages import Page
 from analysis.plain import Citation
 from analysis.rows import options_of
+from nyxcore.states import Status
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ def context(request: HttpRequest, page: Page) -> dict[str, Any]:
     planned = [
         documents.DOCUMENTS[slug] for slug in chosen if slug in documents.DOCUMENTS and slug not in have
     ]
-    return {"shown_documents": shown, "planned": planned, "none_chosen": not chosen}
+    writing = Unit.objects.filter(
+        run=run, kind=UnitKind.DOCUMENT, parent__isnull=False, status=Status.RUNNING
+    )
+    return {
+        "shown_documents": shown, "planned": planned,
+        "writing": writing.only("run", "analyzer", "title").order_by("position", "pk"),
+    }  # fmt: skip
 
 
 def _versions(run: AnalysisRun) -> dict[str, list[Document]]:

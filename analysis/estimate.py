@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from analysis.plain import Chunk, Estimate, FileFacts
 from nyxcore.llm import models
 from nyxcore.llm.base import Usage
+from nyxcore.words import counted
 
 SHARED_TOKENS = 6_000  # overview and map, which all calls of a phase have alike
 RULES_TOKENS = 1_500  # system prompt, rules, schema
@@ -128,7 +129,8 @@ def _basis(model: str, plan: Plan, cost: float | None) -> str:
     if cost is None:
         return f"The price of {model} is not known, so only tokens and calls are told."
     tokens = sum(chunk.tokens for chunk in plan.chunks)
+    chunks = f"{counted(len(plan.chunks), 'chunk')} of together {counted(tokens, 'token')}"
     return (
-        f"{len(plan.chunks):,} chunks of together {tokens:,} tokens, answers of {LOW.output:.0%} to {HIGH.output:.0%} "
-        f"of that with thinking on top, findings to verify: {EXPECTED.findings:g} per call, at list prices of {model}."
+        f"{chunks}, answers of {LOW.output:.0%} to {HIGH.output:.0%} of that with thinking on top, "
+        f"findings to verify: {EXPECTED.findings:g} per call, at list prices of {model}."
     )

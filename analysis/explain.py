@@ -12,6 +12,7 @@ from analysis.rows import estimate_of
 from nyxcore import telling
 from nyxcore.states import Status
 from nyxcore.telling import Moment
+from nyxcore.words import counted, is_are
 
 S = Status
 SHOWN = 20  # units that failed, those at work, and gaps: each told one by one
@@ -62,15 +63,18 @@ def explain_attempt(attempt: UnitAttempt) -> list[str]:
 def _source(run: AnalysisRun) -> list[str]:
     told = [f"Its source is {run.location}{f' at {run.commit[:12]}' if run.commit else ''}."]
     if run.coverage:
+        read = run.coverage.get("read", 0)
         told.append(
-            f"{run.coverage.get('read', 0):,} of {run.coverage.get('files', 0):,} files are read, "
-            f"{run.coverage.get('tokens', 0):,} tokens."
+            f"{read:,} of {counted(run.coverage.get('files', 0), 'file')} {is_are(read)} read, "
+            f"{counted(run.coverage.get('tokens', 0), 'token')}."
         )
     estimate = estimate_of(run)
     if estimate:
         calls = sum(estimate.calls.values())
         cost = "an unknown price" if estimate.expected is None else f"about ${estimate.expected:.2f}"
-        told.append(f"It takes {calls:,} calls, {estimate.reused:,} of them answered already: {cost}.")
+        reused = estimate.reused
+        known = f"; {counted(reused, 'answer')} {is_are(reused)} there already" if reused else ""
+        told.append(f"It takes {counted(calls, 'call')}, {cost}{known}.")
     return told
 
 

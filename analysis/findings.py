@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 from django.db.models import Count, FilteredRelation, Q
 from django.http import HttpRequest, QueryDict
-from django.middleware.csrf import get_token
 from django.urls import reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -97,6 +96,10 @@ class Filter:
             line.triage == "dismissed" and not self.triage
         )
 
+    def meets(self, line: Line) -> bool:
+        """Whether it meets every criterion."""
+        return self.lets(line) and (not self.severity or line.severity in self.severity)
+
     def lets(self, line: Line) -> bool:
         """Whether it meets every criterion but the severity, which has its own chips."""
         return (
@@ -163,30 +166,41 @@ def unseen(run_pk: int) -> list[Line]:
 
 def context(request: HttpRequest, page: Page) -> dict[str, Any]:
     run, chosen = page.run, Filter.read(request.GET)
-    everything = unseen(run.pk) if chosen.state in UNSEEN else lines(run.pk)
-    matching = [line for line in everything if chosen.lets(line)]
+    found = everything(run.pk, chosen)
+    matching = [line for line in found if chosen.lets(line)]
     visible = [line for line in matching if not chosen.hides(line)]
     hidden = Counter(
         "refuted" if line.verdict == "refuted" else "dismissed" for line in matching if chosen.hides(line)
     )
     counts = Counter(line.severity for line in visible)
-    shown = [line for line in visible if not chosen.severity or line.severity in chosen.severity]
+    listed = shown(found, chosen)
     rejected = dict(
         RejectedFinding.objects.filter(run=run).order_by().values_list("rule_id").annotate(n=Count("pk"))
     )
-    rules = [] if chosen.state in UNSEEN else _rules(everything, rejected)
-    number, last = _page(request, len(shown))
-    part = _sorted(shown, chosen.group)[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    rules = [] if chosen.state in UNSEEN else _rules(found, rejected)
+    number, last = _page(request, len(listed))
+    part = _sorted(listed, chosen.group)[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     return {
-        "filter": chosen, "shown": len(shown), "total": len(everything), "hidden": dict(hidden),
-        "groups": _groups(run, part, chosen, get_token(request)), "chips": _chips(chosen, counts),
-        "choices": _choices(everything), "group_choices": [(k, w, chosen.query(group=k)) for k, w in GROUPS.items()],
+        "filter": chosen, "shown": len(listed), "total": len(found), "hidden": dict(hidden),
+        "groups": _groups(run, part, chosen), "chips": _chips(chosen, counts),
+        "choices": _choices(found), "group_choices": [(k, w, chosen.query(group=k)) for k, w in GROUPS.items()],
         "with_all": chosen.query(all=True), "without_all": chosen.query(all=False), "clear": "tab=findings",
         "number": number, "last": last, "previous": f"{chosen.query()}&page={number - 1}",
         "next": f"{chosen.query()}&page={number + 1}", "rules": rules,
         "rejected": sum(rejected.values()), "changes": _changes(run, chosen),
-        "reasons": Dismissal.choices, "here": f"?{chosen.query()}", "asked_labels": summary.asked(run),
+        "everything": found, "query": chosen.query(),
+        "reasons": Dismissal.choices, "asked_labels": summary.asked(run),
     }  # fmt: skip
+
+
+def everything(run_pk: int, chosen: Filter) -> list[Line]:
+    """What the filter looks through: the findings of the run, or what it did not find again."""
+    return unseen(run_pk) if chosen.state in UNSEEN else lines(run_pk)
+
+
+def shown(found: Iterable[Line], chosen: Filter) -> list[Line]:
+    """Those that meet every criterion and are not hidden."""
+    return [line for line in found if chosen.meets(line) and not chosen.hides(line)]
 
 
 def _page(request: HttpRequest, count: int) -> tuple[int, int]:
@@ -207,7 +221,7 @@ def _sorted(shown: Sequence[Line], group: str) -> Sequence[Line]:
     return sorted(shown, key=lambda line: (worst[line.rule], line.rule))
 
 
-def _groups(run: AnalysisRun, part: Iterable[Line], chosen: Filter, csrf: str) -> list[dict[str, Any]]:
+def _groups(run: AnalysisRun, part: Iterable[Line], chosen: Filter) -> list[dict[str, Any]]:
     base = reverse("analysis:detail", args=[run.pk])
     by_rule = chosen.group == "rule"
 

@@ -9,6 +9,7 @@ from analysis.decide import ORDER
 from analysis.models import AnalysisRun, Finding, Unit, UnitKind
 from nyxcore.shell import Teller
 from nyxcore.states import Status
+from nyxcore.words import counted
 
 S = Status
 EVERY = 5.0  # s between two lines of the same status
@@ -60,4 +61,7 @@ class Lines:
             if kind in now.counts and kind not in ("merge", "report")
         ]
         word = str(Status(now.status).label).lower()
-        self.teller.say(f"{word}: {', '.join(parts) or 'queued'}; {now.found:,} findings")
+        self.teller.say(f"{word}: {', '.join(parts) or 'queued'}; {counted(now.found, 'finding')}")
+
+    def close(self) -> None:
+        return

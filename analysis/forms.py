@@ -13,10 +13,10 @@ from analysis import hosts
 from analysis.analyzers import MODEL_ANALYZERS
 from analysis.documents import DOCUMENTS
 from analysis.errors import SourceError
-from analysis.models import AnalysisRun, Dismissal
+from analysis.models import AnalysisRun, Dismissal, SourceKind
 from analysis.plain import Options
 from analysis.rows import options_of
-from analysis.services.create import MAX_UPLOAD
+from analysis.services.create import MAX_UPLOAD, options_again
 from nyxcore.llm import models as registry
 
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
@@ -24,13 +24,13 @@ MOST_PATTERNS = 200
 MOST_TOKENS = 100_000_000  # of files that one run may read
 
 
-def model_choices(current: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """The models to choose from, with one that is set already though no longer offered."""
+def model_choices(current: Iterable[str] = (), empty: str = "") -> list[tuple[str, str]]:
+    """The models to choose from, with one that is set already though no longer offered. `empty`: what none means."""
     default = registry.get(registry.default_model())
     offered = [(info.id, info.label) for info in registry.choices()]
     known = {model for model, _label in offered}
     others = [(model, model) for model in dict.fromkeys(current) if model and model not in known]
-    return [("", f"Default ({default.label if default else 'none set'})"), *offered, *others]
+    return [("", empty or f"Default ({default.label if default else 'none set'})"), *offered, *others]
 
 
 def budget_field() -> forms.DecimalField:
@@ -52,9 +52,9 @@ def tokens_field() -> forms.IntegerField:
     return field
 
 
-def patterns_field(help_text: str) -> forms.CharField:
+def patterns_field(help_text: str, label: str = "Leave out") -> forms.CharField:
     return forms.CharField(
-        required=False, label="Leave out", max_length=20_000, help_text=help_text,
+        required=False, label=label, max_length=20_000, help_text=help_text,
         widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false"}),
     )  # fmt: skip
 
@@ -79,19 +79,94 @@ def checked_archive(archive: Any) -> Any:
     return archive
 
 
-class NewAnalysisForm(forms.Form):
-    """Where the source is and what is asked about it."""
+class OptionsForm(forms.Form):
+    """What is asked about a source and how: the same for a first analysis and for each one after."""
+
+    analyzers = forms.MultipleChoiceField(
+        label="Analyzers", choices=[(one.name, one.label) for one in MODEL_ANALYZERS.values()],
+        error_messages={"required": "Choose at least one analyzer."},
+    )  # fmt: skip
+    documents = forms.MultipleChoiceField(
+        label="Documents", required=False, choices=[(one.slug, one.title) for one in DOCUMENTS.values()]
+    )
+    model = forms.ChoiceField(required=False)
+    verify = forms.BooleanField(
+        required=False, label="A second look tries to refute each finding",
+        help_text="Without it a run costs less, and what the analyzers claim stands unchecked.",
+    )  # fmt: skip
+    verify_model = forms.ChoiceField(required=False, label="Second look by")
+    budget = budget_field()
+    include = patterns_field(
+        "Patterns as in .gitignore, one a line. Empty: everything. What is named here is read even if it is usually "
+        "left out.", "Read only",
+    )  # fmt: skip
+    exclude = patterns_field(
+        "Patterns as in .gitignore, one a line. You can also leave out folders on the next page."
+    )
+    tokens = tokens_field()
+    migrations = forms.BooleanField(
+        required=False, label="Read database migrations too", help_text="They are many and seldom changed."
+    )
+
+    def __init__(
+        self,
+        data: Any = None,
+        files: Any = None,
+        *,
+        before: Options | None = None,
+        budget: Decimal | None = None,
+    ) -> None:
+        super().__init__(data, files)
+        self.before = before = before or Options()
+        models, looks = self.fields["model"], self.fields["verify_model"]
+        models.choices = model_choices([before.model])  # type: ignore[attr-defined]
+        looks.choices = model_choices([before.verify_model], "The same model")  # type: ignore[attr-defined]
+        self.initial = {
+            "analyzers": list(before.analyzers or MODEL_ANALYZERS), "documents": list(before.documents),
+            "model": before.model, "verify": before.verify, "verify_model": before.verify_model,
+            "budget": budget.normalize() if budget else None, "migrations": before.migrations,
+            "tokens": before.max_tokens_read,
+            "include": "\n".join(before.include), "exclude": "\n".join(before.exclude),
+        }  # fmt: skip
+
+    def options(self) -> Options:
+        """The options that were there before, with what was chosen."""
+        data = self.cleaned_data
+        chosen = tuple(data["analyzers"])
+        return replace(
+            self.before,
+            analyzers=() if len(chosen) == len(MODEL_ANALYZERS) else chosen,
+            documents=tuple(data["documents"]),
+            model=data["model"],
+            verify=data["verify"],
+            verify_model=data["verify_model"],
+            include=patterns_of(data["include"]),
+            exclude=patterns_of(data["exclude"]),
+            migrations=data["migrations"],
+            max_tokens_read=data["tokens"] or self.before.max_tokens_read,
+            confirm=True,  # a run that a command has begun may have gone on unasked; the page promises an estimate
+        )
+
+
+def archive_field(label: str, help_text: str = "", *, required: bool = False) -> forms.FileField:
+    return forms.FileField(
+        required=required, label=label, help_text=help_text,
+        widget=forms.FileInput(attrs={"accept": ",".join(ARCHIVES)}),
+        error_messages={"required": "Choose the archive with the new state of the source."},
+    )  # fmt: skip
+
+
+class NewAnalysisForm(OptionsForm):
+    """Where the source is, too."""
 
     location = forms.CharField(
         required=False, max_length=1_000, label="Git address",
         help_text="https only, for example https://example.org/team/project.git. Private hosts are refused.",
         widget=forms.TextInput(attrs={"placeholder": "https://", "autocomplete": "off", "inputmode": "url"}),
     )  # fmt: skip
-    archive = forms.FileField(
-        required=False, label="Or upload an archive",
-        help_text=f"zip or tar (.tar.gz), up to {MAX_UPLOAD // 1_000_000} MB.",
-        widget=forms.FileInput(attrs={"accept": ",".join(ARCHIVES)}),
-    )  # fmt: skip
+    archive = archive_field(
+        "Or upload an archive", f"zip or tar (.tar.gz), up to {MAX_UPLOAD // 1_000_000} MB."
+    )
     ref = forms.CharField(
         required=False, max_length=255, label="Branch or tag", help_text="Empty: the default branch."
     )
@@ -99,25 +174,6 @@ class NewAnalysisForm(forms.Form):
         required=False, max_length=1_000, label="Folder in it", help_text="Empty: everything."
     )
     name = forms.CharField(required=False, max_length=200, help_text="Empty: the name of the source.")
-    analyzers = forms.MultipleChoiceField(
-        label="Analyzers", required=False, widget=forms.CheckboxSelectMultiple,
-        choices=[(one.name, one.label) for one in MODEL_ANALYZERS.values()], initial=list(MODEL_ANALYZERS),
-    )  # fmt: skip
-    documents = forms.MultipleChoiceField(
-        label="Documents", required=False, widget=forms.CheckboxSelectMultiple,
-        choices=[(one.slug, one.title) for one in DOCUMENTS.values()],
-    )  # fmt: skip
-    model = forms.ChoiceField(required=False)
-    budget = budget_field()
-    tokens = tokens_field()
-    exclude = patterns_field(
-        "Patterns as in .gitignore, one a line. You can also leave out folders on the next page."
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["model"].choices = model_choices()  # type: ignore[attr-defined]
-        self.initial.setdefault("tokens", Options.max_tokens_read)
 
     def clean_location(self) -> str:
         location: str = self.cleaned_data["location"].strip()
@@ -135,12 +191,6 @@ class NewAnalysisForm(forms.Form):
     def clean_archive(self) -> Any:
         return checked_archive(self.cleaned_data["archive"])
 
-    def clean_analyzers(self) -> list[str]:
-        chosen: list[str] = self.cleaned_data["analyzers"]
-        if not chosen:
-            raise forms.ValidationError("Choose at least one analyzer.")
-        return chosen
-
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if "location" not in self.errors and "archive" not in self.errors:
@@ -151,16 +201,19 @@ class NewAnalysisForm(forms.Form):
                 self.add_error("location", "Give the address of a repository, or upload an archive below.")
         return data
 
-    def options(self) -> Options:
-        data = self.cleaned_data
-        chosen = tuple(data["analyzers"])
-        return Options(
-            analyzers=() if len(chosen) == len(MODEL_ANALYZERS) else chosen,
-            documents=tuple(data["documents"]),
-            model=data["model"],
-            exclude=patterns_of(data["exclude"]),
-            max_tokens_read=data["tokens"] or Options.max_tokens_read,
-        )
+
+class AgainForm(OptionsForm):
+    """Another look at the source of `run`. What was uploaded is not kept, so it is asked for anew."""
+
+    archive = archive_field("Archive with the new state", required=True)
+
+    def __init__(self, run: AnalysisRun, data: Any = None, files: Any = None) -> None:
+        super().__init__(data, files, before=options_again(run), budget=run.budget)
+        if run.source_kind != SourceKind.UPLOAD:
+            del self.fields["archive"]
+
+    def clean_archive(self) -> Any:
+        return checked_archive(self.cleaned_data["archive"])
 
 
 class CoverageForm(forms.Form):
@@ -217,15 +270,3 @@ class DismissForm(forms.Form):
 
     why = forms.ChoiceField(label="Why", choices=Dismissal.choices, error_messages={"required": "Say why."})
     note = forms.CharField(required=False, max_length=1_000, label="Note")
-
-
-class UploadForm(forms.Form):
-    """The new state of a source that was uploaded."""
-
-    archive = forms.FileField(
-        label="Archive", widget=forms.FileInput(attrs={"accept": ",".join(ARCHIVES)}),
-        error_messages={"required": "Choose the archive with the new state of the source."},
-    )  # fmt: skip
-
-    def clean_archive(self) -> Any:
-        return checked_archive(self.cleaned_data["archive"])

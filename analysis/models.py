@@ -11,6 +11,7 @@ import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from analysis.querysets import (
     AttemptQuerySet,
@@ -148,7 +149,7 @@ class AnalysisRun(Run):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return f"/analysis/{self.pk}/"
+        return reverse("analysis:detail", args=[self.pk])
 
     @property
     def dom_id(self) -> str:

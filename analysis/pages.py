@@ -17,6 +17,7 @@ from analysis.models import AnalysisRun, Finding, SourceKind, Unit, UnitAttempt,
 from analysis.querysets import DONE
 from nyxcore import ui
 from nyxcore.states import NEXT_ACTION, Reason, Status
+from nyxcore.words import counted
 
 S = Status
 LIVE = (S.SCANNING, S.ANALYZING, S.GENERATING)
@@ -121,9 +122,7 @@ class Page:
             found.append(Action("resume", "Resume", "play", "primary"))
         if status == S.COMPLETED and self.run.gaps:
             gaps = len(self.run.gaps)
-            found.append(
-                Action("retry", f"Retry {gaps:,} gap{'s' if gaps != 1 else ''}", "rotate-ccw", "primary")
-            )
+            found.append(Action("retry", f"Retry {counted(gaps, 'gap')}", "rotate-ccw", "primary"))
         if status in LIVE and not held:
             found.append(Action("pause", "Pause", "pause"))
         if self.is_open and status != S.PENDING:
@@ -153,7 +152,7 @@ class Page:
         if run.status in (S.PAUSED, S.WAITING, S.FAILED):
             return _banner(run.status, _said(run), NEXT_ACTION.get(run.reason, "Resume it to go on."))
         if run.status == S.COMPLETED and run.gaps:
-            said = f"Completed with {len(run.gaps):,} gap{'s' if len(run.gaps) != 1 else ''}."
+            said = f"Completed with {counted(len(run.gaps), 'gap')}."
             return _banner(S.CUT_OFF, said, "What failed is listed under Units. The rest is complete.")
         return None
 

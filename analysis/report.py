@@ -15,6 +15,7 @@ from typing import Any
 from analysis.analyzers.base import SEVERITIES
 from analysis.plain import FileFacts
 from analysis.sarif import Reported, Source
+from nyxcore.words import counted, was
 
 FORMAT = "nyxcore-analysis/1"
 MOST_SKIPPED = 200  # paths that the Markdown report lists one by one; the JSON has all
@@ -97,20 +98,22 @@ def to_markdown(result: Result) -> str:
 def verdict(result: Result) -> str:
     """The result in one paragraph, with what it rests on."""
     found, coverage = shown(result.findings), result.coverage
-    counted = Counter(one.finding.raw.severity for one in found)
-    counts = ", ".join(f"{counted[severity]:,} {severity}" for severity in SEVERITIES if counted[severity])
+    each = Counter(one.finding.raw.severity for one in found)
+    counts = ", ".join(f"{each[severity]:,} {severity}" for severity in SEVERITIES if each[severity])
     ground = (
-        f"{len(coverage.read):,} of {len(coverage.files):,} files were read"
+        f"{len(coverage.read):,} of {counted(len(coverage.files), 'file')} {was(len(coverage.read))} read"
         f" ({', '.join(coverage.analyzers) or 'no analyzer ran'})"
     )
     gaps = f"; gaps: {len(coverage.gaps)}, listed below" if coverage.gaps else ""
-    many = f"{len(found):,} finding{'s' if len(found) != 1 else ''}: {counts}."
+    many = f"{counted(len(found), 'finding')}: {counts}."
     said = f"{many if found else 'Nothing was found.'} {ground}{gaps}."
     dropped = []
     if coverage.rejected:
-        dropped.append(f"{coverage.rejected:,} claims were dropped because their quote stands nowhere")
+        dropped.append(
+            f"{counted(coverage.rejected, 'claim')} {was(coverage.rejected)} dropped because the quote stands nowhere"
+        )
     if coverage.refuted:
-        dropped.append(f"{coverage.refuted:,} were refuted by the second look")
+        dropped.append(f"{coverage.refuted:,} {was(coverage.refuted)} refuted by the second look")
     return said + (f" {' and '.join(dropped)}." if dropped else "")
 
 
@@ -148,9 +151,10 @@ def _coverage(coverage: Coverage) -> list[str]:
 
 def _summary(coverage: Coverage) -> str:
     tokens = sum(file.tokens for file in coverage.read)
-    asked = f", {coverage.done:,} of {coverage.units:,} questions answered" if coverage.units else ""
+    asked = f", {coverage.done:,} of {counted(coverage.units, 'question')} answered" if coverage.units else ""
+    read = f"{counted(len(coverage.read), 'file')} read (about {counted(tokens, 'token')})"
     return (
-        f"{len(coverage.read):,} files read (about {tokens:,} tokens), {len(coverage.skipped):,} not read{asked}. "
+        f"{read}, {len(coverage.skipped):,} not read{asked}. "
         f"Analyzers: {', '.join(coverage.analyzers) or 'none'}."
     )
 

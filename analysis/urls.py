@@ -41,6 +41,7 @@ urlpatterns = [
         for verb in finding_views.VERBS
     ),
     path("<int:pk>/units/<int:unit_pk>/", unit_views.unit, name="unit"),
+    path("<int:pk>/units/<int:unit_pk>/text/", unit_views.unit_text, name="unit-text"),
     path("<int:pk>/documents/<slug:slug>/", document_views.document, name="document"),
     path("<int:pk>/documents/<slug:slug>/download/", document_views.download, name="document-download"),
     path("<int:pk>/export/<slug:form>/", export_views.export, name="export"),

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 from django.views.decorators.vary import vary_on_headers
 
-from analysis import coverage, document_pages, findings, pages, settings_page, summary, unit_lines
+from analysis import coverage, document_pages, news, pages, settings_page, summary, unit_lines
 from analysis.explain import explain
 from analysis.models import AnalysisRun
 from nyxcore import health, llm
@@ -26,7 +26,7 @@ Tab = Callable[[HttpRequest, pages.Page], dict[str, Any]]
 TABS: dict[str, Tab] = {
     "overview": summary.context,
     "coverage": coverage.context,
-    "findings": findings.context,
+    "findings": news.tab,
     "documents": document_pages.context,
     "units": unit_lines.context,
     "settings": settings_page.context,
@@ -50,6 +50,10 @@ def analysis_detail(request: HttpRequest, pk: int) -> HttpResponse:
     asked_at = time.time()
     page = pages.load(get_run(request, pk))
     part = request.GET.get("part", "")
+    if part == "news":
+        return render(
+            request, "analysis/_news.html", {"page": page, "run": page.run, **news.context(request, page)}
+        )
     if part in PARTS:
         return render(request, f"analysis/{PARTS[part]}.html", head_context(page))
     return show(request, page, asked_at, fragment=part == "tab")

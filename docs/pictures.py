@@ -17,8 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
+
+from docs import pictures_analysis
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "pictures"
@@ -52,11 +55,23 @@ class Scripted:
     def complete(self, request: Any, *, on_text: Callable[[str], None], stop: Any) -> Any:
         from nyxcore.llm import Completion, LLMError, Usage
 
+        if request.schema is not None or request.system.startswith("You describe a repository"):
+            return self._of_analysis(request, on_text)
         if self.next.reason:
             raise LLMError("The credit balance of this account is too low.", self.next.reason)
         on_text(self.next.text)
         usage = Usage(input_tokens=self.next.tokens[0], output_tokens=self.next.tokens[1])
         return Completion(self.next.text, self.next.stop, request.model, usage, "req_example")
+
+    def _of_analysis(self, request: Any, on_text: Callable[[str], None]) -> Any:
+        from nyxcore.llm import Completion, Usage
+
+        text = pictures_analysis.Told().answer(request)
+        on_text(text)
+        usage = Usage(
+            input_tokens=sum(len(one.content) for one in request.messages) // 4, output_tokens=len(text)
+        )
+        return Completion(text, "end_turn", request.model, usage, "req_example")
 
     def list_models(self) -> Sequence[Any]:
         return []
@@ -86,9 +101,9 @@ def main() -> None:
                 "LOG_LEVEL": "WARNING",
             }
         )
-        run = make_rows()
+        run, waiting, done = make_rows()
         with web_server() as address:
-            take_pictures(address, run)
+            take_pictures(address, shots(run, waiting, done))
 
 
 @contextlib.contextmanager
@@ -119,8 +134,8 @@ def web_server() -> Iterator[str]:
 # --- the rows -------------------------------------------------------------------------------------------------
 
 
-def make_rows() -> int:
-    """Fill the database; the primary key of the run whose page is shown."""
+def make_rows() -> tuple[int, int, int]:
+    """Fill the database; the primary keys of the workflow and of the two analyses whose pages are shown."""
     import django
     from django.conf import settings
     from django.core.management import call_command
@@ -137,7 +152,8 @@ def make_rows() -> int:
     people = {name: users.create_user(name) for name in ("mara", "jonas")}
     people["admin"] = users.create_superuser("admin", password=PASSWORD)
     examples = yaml.safe_load(EXAMPLES.read_text(encoding="utf-8"))
-    return [play(example, people[example["owner"]]) for example in examples][-1]
+    analyses = pictures_analysis.play(people["admin"])
+    return [play(example, people[example["owner"]]) for example in examples][-1], *analyses
 
 
 def play(example: dict[str, Any], owner: Any) -> int:
@@ -210,7 +226,33 @@ def set_times(workflow: Any, said: dict[str, Said], ago: float) -> None:
 # --- the pictures ---------------------------------------------------------------------------------------------
 
 
-def take_pictures(address: str, run: int) -> None:
+@dataclass(frozen=True)
+class Shot:
+    """A page as it is shown."""
+
+    name: str
+    path: str
+    size: tuple[int, int]
+    colours: str = "light"
+    opened: Sequence[str] = ()  # folds to click, and what has to be there then
+    awaited: str = ""
+
+
+def shots(run: int, waiting: int, done: int) -> list[Shot]:
+    found = []
+    for colours in ("light", "dark"):
+        found += [
+            Shot(f"workflow-{colours}", f"/workflows/{run}/", (1180, 940), colours),
+            Shot(f"list-{colours}", "/workflows/", (1180, 620), colours),
+            Shot(f"coverage-{colours}", f"/analysis/{waiting}/?tab=coverage", (1180, 760), colours,
+                 (".tree summary:has-text('booking/')",), ".tree .tree .file"),
+            Shot(f"findings-{colours}", f"/analysis/{done}/?tab=findings", (1180, 1000), colours,
+                 ("summary.finding-line >> nth=0",), ".finding-body .facts"),
+        ]  # fmt: skip
+    return [*found, Shot("workflow-phone", f"/workflows/{run}/", (390, 844))]
+
+
+def take_pictures(address: str, shots: Sequence[Shot]) -> None:
     from playwright.sync_api import sync_playwright
 
     system = Path("/usr/bin/chromium")
@@ -218,31 +260,28 @@ def take_pictures(address: str, run: int) -> None:
         browser = playwright.chromium.launch(
             executable_path=str(system) if system.exists() else None, args=["--no-sandbox"]
         )
-        for name, path, colours, size in (
-            ("workflow-light", f"/workflows/{run}/", "light", (1180, 940)),
-            ("workflow-dark", f"/workflows/{run}/", "dark", (1180, 940)),
-            ("workflow-phone", f"/workflows/{run}/", "light", (390, 844)),
-            ("list-light", "/workflows/", "light", (1180, 620)),
-            ("list-dark", "/workflows/", "dark", (1180, 620)),
-        ):
+        for shot in shots:
             context = browser.new_context(
-                viewport={"width": size[0], "height": size[1]},
-                color_scheme=colours,  # type: ignore[arg-type]
+                viewport={"width": shot.size[0], "height": shot.size[1]},
+                color_scheme=shot.colours,  # type: ignore[arg-type]
                 timezone_id="UTC",
                 reduced_motion="reduce",
                 bypass_csp=True,  # for the style below
             )
             page = context.new_page()
-            page.goto(f"{address}/accounts/login/?next={path}")
+            page.goto(f"{address}/accounts/login/?next={quote(shot.path)}")
             page.get_by_label("Username").fill("admin")
             page.get_by_label("Password").fill(PASSWORD)
             page.get_by_role("button", name="Sign in").click()
-            page.wait_for_url(f"{address}{path}")
+            page.wait_for_url(f"{address}{shot.path}")
             if page.locator("#live-state").count():
                 page.locator("#live-state[data-state=live]").wait_for()
+            for fold in shot.opened:
+                page.locator(fold).first.click()
+                page.locator(shot.awaited).first.wait_for()
             page.add_style_tag(content="html { scrollbar-gutter: auto; scrollbar-width: none }")
             page.evaluate("scrollTo(0, 0)")  # it begins at the step that runs
-            keep(page, name)
+            keep(page, shot.name)
             context.close()
         browser.close()
 

@@ -19,6 +19,7 @@ from django.db.models import F, Q
 from nyxcore.dbtime import ago, later
 from nyxcore.models import AuditEntry, BulkAction, acting_for
 from nyxcore.states import Later, Reason, Status, acting, current_actor, person, transition
+from nyxcore.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Source:
     row_url: Callable[[int], str]
 
     def count(self, number: int) -> str:
-        return f"{number:,} {self.noun if number == 1 else self.nouns}"
+        return counted(number, self.noun, self.nouns)
 
 
 SOURCES: dict[str, Source] = {}

@@ -15,6 +15,7 @@ from itertools import pairwise
 from django.utils.safestring import SafeString, mark_safe
 
 from nyxcore import ui
+from nyxcore.words import counted
 from workflows.lines import StepLine
 
 SWEEPS = 4  # passes that put each node near the nodes it hangs on
@@ -332,7 +333,7 @@ def describe(lines: Sequence[StepLine]) -> list[str]:
 def caption(lines: Sequence[StepLine]) -> str:
     """One sentence about the whole drawing."""
     stages = len(layers([(line.key, line.needs) for line in lines]))
-    said = f"{len(lines):,} step{'s' if len(lines) != 1 else ''}"
+    said = counted(len(lines), "step")
     if stages != len(lines):
         said += f" in {stages} stages"
     chain, total = critical_path(lines)

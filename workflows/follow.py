@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import connection
 from rich.console import Console, Group, RenderableType
@@ -128,23 +128,6 @@ def look(pk: int, *, tail: int = 0) -> RunNow:
 
 def label_of(reason: str) -> str:
     return str(Reason(reason).label) if reason in Reason.values else reason
-
-
-class View(Protocol):
-    """Something that shows a run while it goes on."""
-
-    def show(self, now: RunNow) -> None: ...
-    def close(self) -> None: ...
-
-
-class Silent:
-    """Shows nothing until the end."""
-
-    def show(self, now: RunNow) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
 
 class Lines:

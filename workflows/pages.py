@@ -10,6 +10,7 @@ from typing import Any
 
 from nyxcore import ui
 from nyxcore.states import Reason, Status
+from nyxcore.words import counted
 from workflows.lines import DONE, NEEDS_A_PERSON, StepLine, base_url
 from workflows.models import Workflow
 
@@ -113,11 +114,12 @@ class Run:
         at_work = sum(line.status == S.RUNNING for line in self.lines)
         left = sum(line.status in (S.PENDING, S.RUNNING, S.WAITING, S.CUT_OFF) for line in self.lines)
         stopped = (
-            f"{at_work} running step{'s' if at_work > 1 else ''} will be stopped, the text so far is kept. "
+            f"{counted(at_work, 'running step')} will be stopped, the text so far is kept. "
             if at_work
             else ""
         )
-        return f"Cancel this workflow? {stopped}{left} of {self.total} steps end as cancelled. You can resume later."
+        steps = counted(self.total, "step")
+        return f"Cancel this workflow? {stopped}{left} of {steps} end as cancelled. You can resume later."
 
     def _resumable(self) -> bool:
         """A paused run goes on by resume, unless only a decision on a step can move it."""

@@ -11,9 +11,7 @@ from django.conf import settings
 
 from nyxcore.shell import BadInput as BadInput
 from nyxcore.shell import find_owner as find_owner
-from nyxcore.shell import money as money
 from nyxcore.shell import nearest
-from nyxcore.shell import seconds as seconds
 from workflows import catalog, services, specs
 from workflows.models import Workflow, WorkflowTemplate
 from workflows.specs import SpecError, WorkflowSpec

@@ -9,12 +9,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
-from django.db.models.functions import Length, Substr
 from django.http import (
-    Http404,
     HttpRequest,
     HttpResponse,
-    HttpResponseBadRequest,
     JsonResponse,
 )
 from django.middleware.csrf import get_token
@@ -28,8 +25,9 @@ from django.views.decorators.vary import vary_on_headers
 
 from nyxcore import health, llm
 from nyxcore.access import signed_in
+from nyxcore.live_views import text_since, whole_number
 from nyxcore.llm import models as registry
-from nyxcore.states import OPEN_ATTEMPT, Status
+from nyxcore.states import Status
 from workflows import drawing, find, lines, pages, recovery, rows, steppage, timeline
 from workflows.compare import show as show_comparison
 from workflows.cutpanel import CutLine, CutPanel, cut_panel
@@ -287,7 +285,7 @@ def _newest_text(row: Step) -> str:
 
 
 def _attempt_text(request: HttpRequest, row: Step) -> HttpResponse:
-    attempt = get_object_or_404(row.attempts, pk=_number(request.GET["attempt"]))
+    attempt = get_object_or_404(row.attempts, pk=whole_number(request.GET["attempt"]))
     name = "_attempt_text" if request.htmx else "attempt_page"  # type: ignore[attr-defined]
     context = {"attempt": attempt, "step": row, "workflow": row.workflow, "section": "workflows"}
     return render(request, f"workflows/{name}.html", context)
@@ -298,28 +296,5 @@ def _attempt_text(request: HttpRequest, row: Step) -> HttpResponse:
 @never_cache
 def step_text(request: HttpRequest, pk: int, step_pk: int) -> HttpResponse:
     """What an attempt has written from `offset` (code points) on, as far as it is stored."""
-    attempt_pk, offset = _number(request.GET.get("attempt", "")), _number(request.GET.get("offset", "0"))
-    if attempt_pk is None or offset is None:
-        return HttpResponseBadRequest("attempt and offset must be whole numbers.")
-    attempts = StepAttempt.objects.visible_to(request.user).filter(
-        step=step_pk, step__workflow=pk, pk=attempt_pk
-    )
-    found = attempts.annotate(length=Length("output"), rest=Substr("output", offset + 1)).values_list(
-        "rest", "status", "length"
-    )
-    if not found:
-        raise Http404("No such attempt.")
-    rest, status, length = found[0]
-    return JsonResponse(
-        {
-            "attempt": attempt_pk,
-            "offset": min(offset, length),
-            "text": rest,
-            "ended": status not in OPEN_ATTEMPT,
-        }
-    )
-
-
-def _number(word: str) -> int | None:
-    """A whole number that the database can hold, or None."""
-    return int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
+    rows = StepAttempt.objects.visible_to(request.user).filter(step=step_pk, step__workflow=pk)
+    return text_since(request, rows)

@@ -137,7 +137,7 @@ def rescan_analysis(
             ref=run.ref,
             sub_path=run.sub_path,
             upload=upload,
-            options=options or _options_again(run),
+            options=options or options_again(run),
             name=run.name,
             budget=run.budget if budget is UNCHANGED else budget,
             kind=OPERATOR if run.source_kind == SourceKind.PATH else kind,
@@ -146,7 +146,7 @@ def rescan_analysis(
     return again
 
 
-def _options_again(run: AnalysisRun) -> Options:
+def options_again(run: AnalysisRun) -> Options:
     """The same options; but what was allowed holds for the very contents that a person has looked at.
 
     Were it for the path, a secret that comes into that file later would be sent unasked.

@@ -9,7 +9,7 @@ from django import template
 from django.template import Context
 from django.utils.safestring import SafeString
 
-from nyxcore import active, markdown, ui
+from nyxcore import active, markdown, ui, words
 
 register = template.Library()
 THEMES = ("light", "dark")
@@ -24,6 +24,13 @@ register.filter("number", ui.number)
 register.filter("short", ui.short)
 register.filter("bytesize", ui.size)
 register.filter("printable", ui.printable)
+
+
+@register.filter("counted")
+def counted_filter(number: int | None, nouns: str) -> str:
+    """`3|counted:"file"`: 3 files; `1|counted:"analysis,analyses"`: 1 analysis."""
+    noun, _, many = nouns.partition(",")
+    return words.counted(number or 0, noun, many)
 
 
 @register.simple_tag

@@ -2,6 +2,7 @@
  * The page of an analysis: keeps what a person has there while fragments are replaced, loads folders and findings
  * when they are opened, and lets findings be judged by keyboard. Without it everything is a link or a plain form.
  */
+import { newsArrived, showCount } from "./analysis-news.js";
 import { showRun } from "./page-state.js";
 import { keepInPlace } from "./page-swap.js";
 
@@ -22,23 +23,21 @@ document.addEventListener("nyx:hint", ({ detail }) => {
 });
 
 function refetch(element) {
-  window.htmx.ajax("GET", element.dataset.src, { source: element, target: element, swap: "outerHTML" }).catch((error) => console.warn(error));
+  const refreshed = () => document.dispatchEvent(new CustomEvent("nyx:refreshed", { detail: { id: element.dataset.liveId } }));
+  window.htmx
+    .ajax("GET", element.dataset.src, { source: element, target: element, swap: "outerHTML" })
+    .then(refreshed, (error) => console.warn(error));
 }
 
 keepInPlace((fresh) => {
   if (fresh.id === "run") showRun();
-  if (fresh.id === "progress") showFound(Number(fresh.dataset.found));
+  if (fresh.id === "progress") showCount(fresh);
+  if (fresh.id === "news") newsArrived(fresh);
+  if (fresh.id === "tab") {
+    current()?.classList.add("current");
+    offerKeys();
+  }
 });
-
-/** How many findings there are by now. The list itself stays as it is: somebody may be reading it. */
-function showFound(found) {
-  const count = document.getElementById("findings-count");
-  count.textContent = found.toLocaleString("en");
-  count.hidden = !found;
-  const since = document.getElementById("since");
-  const more = found - Number(since?.dataset.total ?? found);
-  if (more > 0) since.firstElementChild.textContent = `${more.toLocaleString("en")} more found by now;`;
-}
 
 // --- what is loaded when it is opened -----------------------------------------------------------------------------
 
@@ -176,7 +175,19 @@ document.addEventListener("submit", (event) => {
 
 // --- start --------------------------------------------------------------------------------------------------------
 
+function offerKeys() {
+  const keys = document.getElementById("show-keys");
+  if (keys) keys.hidden = false;
+}
+
+/** On a small screen the tabs go on behind the edge; the one that is shown is seen. */
+function showTab() {
+  const tabs = document.querySelector(".tabs");
+  if (!tabs) return;
+  const here = tabs.querySelector("[aria-current]");
+  tabs.scrollLeft = here.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - here.offsetWidth) / 2;
+}
+
 showRun();
-document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone
-const keys = document.getElementById("show-keys");
-if (keys) keys.hidden = false;
+offerKeys();
+showTab();

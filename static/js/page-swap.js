@@ -35,6 +35,7 @@ function replace(old, fresh) {
   keepFolds(old, fresh);
   keepParts(old, fresh);
   const lost = keepTyped(old, fresh);
+  document.dispatchEvent(new CustomEvent("nyx:swapping", { detail: { old, fresh } })); // what else is to be carried over
   const scrolled = [...old.querySelectorAll(".drawing, .sent, .table-scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
   old.replaceWith(fresh);
   [...fresh.querySelectorAll(".drawing, .sent, .table-scroll")].forEach((box, index) => {
@@ -55,8 +56,14 @@ function keepFolds(old, fresh) {
 function keepParts(old, fresh) {
   for (const part of fresh.querySelectorAll("[data-part]")) {
     const twin = old.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
-    if (twin && asMade(twin) === asMade(part)) part.replaceWith(twin);
+    if (twin && same(twin, part)) part.replaceWith(twin);
   }
+}
+
+/** A part that a person changes by opening and ticking says itself (data-stamp) what it was made from. */
+function same(old, fresh) {
+  const { stamp } = fresh.dataset;
+  return stamp === undefined ? asMade(old) === asMade(fresh) : old.dataset.stamp === stamp;
 }
 
 /** The HTML without what scripts have changed since: ticking times and htmx's marks. */
@@ -108,7 +115,7 @@ function showLost(fresh, forms) {
 /** How to find a focused element again among its successors. */
 function place(element) {
   if (element.id) return { id: element.id };
-  if (element.tagName === "SUMMARY") return { summaryOf: element.parentElement.id };
+  if (element.tagName === "SUMMARY") return { summaryOf: element.closest("[id]")?.id };
   return { same: element, words: element.textContent.trim(), tag: element.tagName };
 }
 

@@ -9,9 +9,11 @@ from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from analysis import runner, services
+from analysis import bulk, runner, services
 from analysis.models import AnalysisRun, Finding, SourceFile, TrackedFinding
 from analysis.rows import options_of
+from nyxcore import bulk as kernel
+from nyxcore.models import BulkAction
 from tests.analysis.engine_helpers import WORKER
 from tests.analysis.rows_made import make_run
 from tests.analysis.views.conftest import repo, run, waiting
@@ -37,7 +39,13 @@ def addresses(run: AnalysisRun) -> list[str]:
         "/analysis/?q=shop",
         "/analysis/new/",
     ]
-    more += [reverse("analysis:bulk", args=["cancel"]) + "?status=completed"]
+    more += [reverse("analysis:bulk", args=["delete"]) + "?status=completed"]
+    verb = bulk.SOURCE.verbs["delete"]
+    action = kernel.begin(
+        by=run.owner, source=bulk.SOURCE, verb=verb, query="q=shop", said="“shop”", rows=[run.pk]
+    )
+    BulkAction.objects.filter(pk=action.pk).update(remarks=[[run.pk, "It is live; cancel it first."]])
+    more += [reverse("bulk", args=[action.pk])]
     return [*(f"{base}?tab={tab}" for tab in TABS), f"{base}units/{finding.unit_id}/", *more]
 
 

@@ -51,7 +51,7 @@ def test_bulk_cancel_takes_what_matches_still(shop: Path, model: Scripted, stran
     with transaction.atomic():
         verb.act(run.pk, run.owner, "status=scanning")
     assert AnalysisRun.objects.get().status == "cancelled"
-    assert bulk.list_url("q=x") == "/analysis/?q=x"
+    assert bulk.SOURCE.list_url("q=x") == "/analysis/?q=x"
 
 
 def test_admin_lists_and_shows_every_kind_of_row(shop: Path, model: Scripted, staff: Any) -> None:

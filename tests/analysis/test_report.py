@@ -31,12 +31,12 @@ def result(*findings, **coverage):
 
 
 def test_nothing_found_is_said_together_with_the_coverage():
-    assert "Nothing was found. 1 of 2 files were read (Correctness bugs)." in to_markdown(result())
+    assert "Nothing was found. 1 of 2 files was read (Correctness bugs)." in to_markdown(result())
 
 
 def test_nothing_found_with_gaps_says_so_and_lists_them():
     text = to_markdown(result(gaps=["The chunk with a.py failed."]))
-    assert "Nothing was found. 1 of 2 files were read (Correctness bugs); gaps: 1, listed below." in text
+    assert "Nothing was found. 1 of 2 files was read (Correctness bugs); gaps: 1, listed below." in text
     assert "## Gaps\n\n- The chunk with a.py failed." in text
 
 
@@ -46,7 +46,7 @@ def test_files_that_were_not_read_are_listed_with_their_reason():
 
 def test_a_finding_stands_with_its_place_and_code():
     text = to_markdown(result(Reported(ONE, "confirmed", "new")))
-    assert "1 finding: 1 high. 1 of 2 files were read" in text
+    assert "1 finding: 1 high. 1 of 2 files was read" in text
     assert (
         "#### Reads past the end\n\n`a.py:2-2` · correctness/off-by-one · confirmed · new · confidence 50%"
         in text
@@ -81,8 +81,7 @@ def test_the_most_severe_and_confirmed_come_first():
 def test_what_was_dropped_is_counted():
     text = to_markdown(result(rejected=3, refuted=1))
     assert (
-        "3 claims were dropped because their quote stands nowhere and 1 were refuted by the second look."
-        in text
+        "3 claims were dropped because the quote stands nowhere and 1 was refuted by the second look." in text
     )
 
 

@@ -158,7 +158,7 @@ def test_asking_twice_begins_once(ada, user):
 def test_nothing_to_do_says_so(ada, user):
     completed(owner=user, name="Run")
     assert b"No workflow matches" in asked(ada, "cancel", "q=nothing").content
-    assert b"can be cancelled now" in asked(ada, "cancel", "q=Run").content
+    assert b"The workflow that matches cannot be cancelled now." in asked(ada, "cancel", "q=Run").content
 
 
 def test_too_many_at_once_are_refused(ada, user, monkeypatch):

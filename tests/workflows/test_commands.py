@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from rich.console import Console
 
+from nyxcore import shell as given
 from nyxcore import standby
 from nyxcore.dbtime import ago
 from nyxcore.llm.base import LLMError
@@ -297,13 +298,13 @@ def test_a_budget_that_cannot_be_kept_is_2(monkeypatch):
 @pytest.mark.parametrize("word", ["0", "-1", "x", "nan", "inf", "0.00001", "1e12"])
 def test_money_is_an_amount_above_0(word):
     with pytest.raises(ArgumentTypeError, match="an amount above 0"):
-        shell.money(word)
+        given.money(word)
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "x", "nan", "inf"])
 def test_seconds_are_above_0(word):
     with pytest.raises(ArgumentTypeError, match="a number of seconds above 0"):
-        shell.seconds(word)
+        given.seconds(word)
 
 
 # --- input, owner, template ---

@@ -13,6 +13,7 @@ from workflows.lines import StepLine
 register = template.Library()
 
 register.filter("short_model", rows.short_model)
+register.simple_tag(rows.runs, name="run_rows")
 
 
 @register.simple_tag

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import sys
-import time
 from argparse import ArgumentParser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
 
 from analysis import exports, follow, report, services
 from analysis.analyzers import MODEL_ANALYZERS
@@ -23,38 +15,25 @@ from analysis.explain import explain
 from analysis.models import AnalysisRun
 from analysis.plain import Options
 from analysis.rows import estimate_of
-from nyxcore import pulse, standby, ui
-from nyxcore.llm import is_practice
-from nyxcore.processes import StartError
-from nyxcore.shell import (
-    INTERRUPTED,
-    LOOK_EVERY,
-    TIMED_OUT,
-    BadInput,
-    GaveUp,
-    Teller,
-    find_owner,
-    money,
-    seconds,
-    told_to_end,
-    with_patience,
-)
+from nyxcore import ui
+from nyxcore.runcommand import RunCommand, address, check_folder, write
+from nyxcore.shell import BadInput
 from nyxcore.states import Status
 
 S = Status
-EXIT_CODES = {S.COMPLETED: 0, S.PAUSED: 3, S.WAITING: 3}  # any other end is 1
 MOST_TOLD = 100  # findings that are told one by one in a terminal
 FOUND = 4  # findings as severe as --fail-on says
 
 
-class Command(BaseCommand):
+class Command(RunCommand):
     help = (
         "Analyse a git address, an archive, or a folder below NYXCORE_ANALYSIS_ROOT. Exit code: 0 completed, "
         "1 failed or cancelled, 2 bad input, 3 waits for a decision, 4 completed with findings as severe as "
         "--fail-on says."
     )
-    requires_system_checks: list[str] = []
-    standby: Callable[[], Any] = standby.Standby
+    noun = "analysis"
+    kept = "findings are kept"
+    ends = {S.COMPLETED: 0, S.PAUSED: 3, S.WAITING: 3}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -66,11 +45,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--sub-path", default="", help="read only what lies below this folder of the source"
         )
-        parser.add_argument("--follow", action="store_true", help="show how far it is")
         parser.add_argument(
             "--yes", action="store_true", help="do not wait for somebody to confirm the estimate"
         )
-        parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
         parser.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0")
         parser.add_argument("--markdown", metavar="FILE", help="write the report as Markdown")
         parser.add_argument(
@@ -93,33 +70,13 @@ class Command(BaseCommand):
             metavar="NUMBER",
             help="read at most so many tokens of files, the highest-ranked first (default: %(default)s)",
         )
-        parser.add_argument("--model", default="", help="the model that is asked")
-        parser.add_argument("--budget", type=money, metavar="USD", help="pause before it is exceeded")
-        parser.add_argument("--owner", default="", help="user name of the owner (default: admin)")
-        parser.add_argument("--name", default="", help="name of the analysis")
-        parser.add_argument(
-            "--timeout",
-            type=seconds,
-            metavar="SECONDS",
-            help=f"give up waiting after so long (exit code {TIMED_OUT})",
-        )
+        super().add_arguments(parser)
 
-    def handle(self, **options: Any) -> None:
-        if getattr(self, "_called_from_command_line", False) and not os.environ.get("LOG_LEVEL"):
-            logging.getLogger().setLevel(logging.WARNING)  # the engine's own lines are for servers
-        self.teller = Teller(self.stderr if options["json"] else self.stdout)
+    def check_given(self, options: dict[str, Any]) -> None:
         for file in (options["sarif"], options["markdown"]):
-            if file and not Path(file).absolute().parent.is_dir():
-                raise BadInput(f"The folder of {file} does not exist.")
-        try:
-            owner = find_owner(options["owner"])
-            code = self._run(self._create(owner, options), owner, options)
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"PostgreSQL cannot be reached: {str(error).strip()}") from None
-        if code:
-            sys.exit(code)
+            check_folder(file)
 
-    def _create(self, owner: Any, options: dict[str, Any]) -> AnalysisRun:
+    def create(self, owner: Any, options: dict[str, Any]) -> AnalysisRun:
         source = options["source"]
         try:
             return services.create_analysis(
@@ -143,63 +100,29 @@ class Command(BaseCommand):
         except services.Refused as error:
             raise BadInput(str(error)) from None
 
-    def _run(self, run: AnalysisRun, owner: Any, options: dict[str, Any]) -> int:
-        """Start it and wait; the exit code."""
-        self.teller.say(f"Analysis {run.pk} of {run.location}: {standby.address()}{run.get_absolute_url()}")
-        if is_practice():
-            self.teller.say("The practice model answers: made-up text, no language model.")
-        with self.standby() as worker, told_to_end():
-            try:
-                services.start_analysis(run, by=owner, kind="operator")
-                pulse.drain()
-                code = self._wait(run, worker, options)
-            except KeyboardInterrupt:
-                code = self._leave(run, owner, worker, "Interrupted", INTERRUPTED)
-            except GaveUp as reason:
-                code = self._leave(run, owner, worker, reason.why, reason.code)
-            except (services.Refused, StartError) as error:
-                code = self._leave(run, owner, worker, str(error).rstrip("."), 1)
-        return self._conclude(AnalysisRun.objects.get(pk=run.pk), code, options)
+    def start(self, run: AnalysisRun, owner: Any) -> None:
+        services.start_analysis(run, by=owner, kind="operator")
 
-    def _wait(self, run: AnalysisRun, worker: Any, options: dict[str, Any]) -> int:
-        until = time.monotonic() + options["timeout"] if options["timeout"] else None
-        view = follow.Lines(self.teller) if options["follow"] else None
-        while True:
-            now = with_patience(lambda: follow.look(run.pk))
-            if view:
-                view.show(now)
-            if now.stands:
-                return EXIT_CODES.get(Status(now.status), 1)
-            if until and time.monotonic() > until:
-                raise GaveUp(f"Not done after {options['timeout']:g} s", TIMED_OUT)
-            with_patience(worker.look)
-            time.sleep(LOOK_EVERY)
+    def cancel(self, run: AnalysisRun, owner: Any) -> None:
+        services.cancel_analysis(run, by=owner, kind="operator")
 
-    def _leave(self, run: AnalysisRun, owner: Any, worker: Any, why: str, code: int) -> int:
-        """We go before the run has ended: it goes on if somebody else's worker lives, else it is cancelled."""
-        if worker.others():
-            self.teller.say(f"{why}. Analysis {run.pk} goes on: a worker lives.")
-            return code
-        try:
-            services.cancel_analysis(run, by=owner, kind="operator")
-            pulse.drain()
-        except services.Refused:
-            self.teller.say(f"{why}. Analysis {run.pk} had ended already.")
-        else:
-            self.teller.say(
-                f"{why}. Analysis {run.pk} is cancelled, since no other worker lives; findings are kept."
-            )
-        return code
+    def look(self, run: AnalysisRun) -> follow.Now:
+        return follow.look(run.pk)
 
-    def _conclude(self, run: AnalysisRun, code: int, options: dict[str, Any]) -> int:
-        """The last words and files, in the forms that were asked for; the exit code."""
+    def view(self) -> follow.Lines:
+        return follow.Lines(self.teller)
+
+    def about(self, run: AnalysisRun) -> str:
+        return f"of {run.location}"
+
+    def conclude(self, run: AnalysisRun, code: int, options: dict[str, Any]) -> int:
+        run.refresh_from_db()
         if options["sarif"]:
-            _write(options["sarif"], json.dumps(exports.as_sarif(run), indent=2))
+            write(options["sarif"], json.dumps(exports.as_sarif(run), indent=2))
         if options["markdown"]:
-            _write(options["markdown"], exports.as_markdown(run))
+            write(options["markdown"], exports.as_markdown(run))
         if options["json"]:
-            url = f"{standby.address()}{run.get_absolute_url()}"
-            told = {"analysis": run.pk, "status": run.status, "reason": run.reason, "url": url}
+            told = {"analysis": run.pk, "status": run.status, "reason": run.reason, "url": address(run)}
             self.stdout.write(json.dumps(told | exports.as_json(run), indent=2))
         else:
             self._tell(run)
@@ -255,10 +178,3 @@ def _source(said: str, owner: Any) -> dict[str, Any]:
 
 def _names(words: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in words.split(",") if word.strip())
-
-
-def _write(file: str, text: str) -> None:
-    try:
-        Path(file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{file} cannot be written: {error.strerror}.") from None

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from nyxcore import thinning, ui
+from nyxcore.words import counted
 
 
 class Command(BaseCommand):
@@ -39,7 +40,7 @@ class Command(BaseCommand):
                     self.stdout.write(
                         f"{app}, up to attempt {done.upto}: {done.attempts:,}, {ui.size(done.freed)}"
                     )
-        what = f"{attempts:,} attempt{'' if attempts == 1 else 's'}"
+        what = counted(attempts, "attempt")
         if dry_run:
             self.stdout.write(f"{what} would be thinned; their texts take {ui.size(freed)}.")
             return

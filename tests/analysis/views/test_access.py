@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from analysis.models import AnalysisRun, Document, Finding, TrackedFinding, Unit
+from analysis.models import AnalysisRun, Document, Finding, TrackedFinding, Unit, UnitAttempt
 from analysis.pages import TABS
 from analysis.urls import urlpatterns
 
@@ -17,13 +17,16 @@ OF_A_RUN = sorted(pattern.name for pattern in urlpatterns if "<int:pk>" in str(p
 POSTS = {"start", "pause", "resume", "cancel", "retry", "confirm", "budget"}
 POSTS |= {"finding-accept", "finding-dismiss", "finding-undo"}
 BOTH = {"again", "delete"}
-PARTS = [f"?part={part}" for part in ("run", "progress", "tab")]
+PARTS = [f"?part={part}" for part in ("run", "progress", "tab", "news")]
 
 
 def address(run: AnalysisRun, name: str) -> str:
     args: list[Any] = [run.pk]
     if name.startswith("finding"):
         args.append(Finding.objects.filter(run=run).values_list("pk", flat=True)[0])
+    elif name == "unit-text":
+        attempt = UnitAttempt.objects.filter(unit__run=run, unit__kind="document")[0]
+        return reverse("analysis:unit-text", args=[run.pk, attempt.unit_id]) + f"?attempt={attempt.pk}"
     elif name == "unit":
         args.append(Unit.objects.filter(run=run).values_list("pk", flat=True)[0])
     elif name.startswith("document"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from analysis.models import AnalysisRun, Finding, TrackedFinding
+from analysis.models import AnalysisRun, Finding, TrackedFinding, Verdict
 from nyxcore.models import AuditEntry
 from tests.analysis.rows_made import make_run
 
@@ -160,3 +163,38 @@ def test_queries_do_not_grow_with_the_findings(user: Any, ada: Client) -> None:
             shown(ada, run)
         counts.append(len(seen))
     assert counts[0] == counts[1]
+
+
+def news(client: Client, run: AnalysisRun, query: str = "") -> Callable[[], str]:
+    """What a page that is loaded now will be told later."""
+    address = re.search(r'id="news"[^>]* data-src="([^"]*)"', shown(client, run, query))
+    assert address
+    return lambda: client.get(unescape(address[1])).content.decode()
+
+
+def came(finding: Finding, **fields: Any) -> None:
+    """One more finding beside this one, as another unit finds it."""
+    finding.pk, finding.tracked = None, None
+    for name, value in fields.items():
+        setattr(finding, name, value)
+    finding.save()
+
+
+def test_a_page_is_told_how_many_findings_have_come_under_its_filter(made: AnalysisRun, ada: Client) -> None:
+    every, critical = news(ada, made), news(ada, made, "&severity=critical")
+    assert "Show" not in every()
+    came(Finding.objects.filter(run=made)[0], severity="low")
+    assert "1 new finding<" in every()
+    assert "Show" not in critical()
+
+
+def test_a_page_is_told_when_something_else_is_said_of_its_findings(made: AnalysisRun, ada: Client) -> None:
+    later = news(ada, made)
+    Verdict.objects.filter(finding__run=made, verdict="unsure").update(verdict="refuted")
+    assert "What is said of these findings has changed" in later()
+
+
+def test_what_the_reader_says_is_no_news(made: AnalysisRun, ada: Client) -> None:
+    later = news(ada, made)
+    act(ada, made, Finding.objects.filter(run=made, verdict__verdict="confirmed")[0], "accept")
+    assert "Show" not in later()

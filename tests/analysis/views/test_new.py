@@ -9,16 +9,22 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.urls import reverse
 
 from analysis.models import AnalysisRun
+from analysis.rows import options_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 NEW = "/analysis/new/"
 PUBLIC = "https://93.184.216.34/team/project.git"  # an address needs no resolver
 
 
 def posted(**changes: Any) -> dict[str, Any]:
     return {"location": PUBLIC, "analyzers": ["correctness"], "name": "Mine", **changes}
+
+
+def again_url(run: AnalysisRun) -> str:
+    return reverse("analysis:again", args=[run.pk])
 
 
 def archive(name: str = "shop.zip") -> SimpleUploadedFile:
@@ -64,6 +70,64 @@ def test_what_is_wrong_stands_in_place_and_what_was_typed_is_kept(
     assert told in page
     assert 'value="Mine"' in page
     assert not AnalysisRun.objects.exists()
+
+
+CHOSEN = {
+    "analyzers": ["security"], "documents": ["onboarding"], "verify": "on", "verify_model": "", "budget": "2.5",
+    "include": "src/", "exclude": "docs/\n*.md", "migrations": "on",
+    "tokens": "50000",
+}  # fmt: skip
+
+
+def test_everything_that_can_be_chosen_is_kept_with_the_run(ada: Client) -> None:
+    ada.post(NEW, posted(**CHOSEN))
+    options = options_of(AnalysisRun.objects.get())
+    assert (options.analyzers, options.documents) == (("security",), ("onboarding",))
+    assert (options.include, options.exclude) == (("src/",), ("docs/", "*.md"))
+    assert (options.verify, options.migrations, options.confirm) == (True, True, True)
+    assert options.max_tokens_read == 50_000
+
+
+def test_analysing_again_offers_what_was_chosen_before(user: Any, ada: Client) -> None:
+    ada.post(NEW, posted(**CHOSEN))
+    page = ada.get(again_url(AnalysisRun.objects.get())).content.decode()
+    assert page.count(" checked") == 4  # analyzer, document, second look, migrations
+    assert "docs/\n*.md</textarea>" in page
+    assert 'value="2.5"' in page
+
+
+def test_analysing_again_makes_one_that_follows_with_another_choice(run: AnalysisRun, ada: Client) -> None:
+    answer = ada.post(again_url(run), {**CHOSEN, "documents": ["security", "modules"]})
+    again = AnalysisRun.objects.latest("pk")
+    assert answer["Location"] == again.get_absolute_url()
+    assert (again.previous, again.status) == (run, "scanning")
+    assert again.options["documents"] == ["security", "modules"]
+    assert again.budget == 2.5
+
+
+def test_analysing_again_from_the_web_shows_the_estimate_first(run: AnalysisRun, ada: Client) -> None:
+    assert not options_of(run).confirm
+    ada.post(again_url(run), CHOSEN)
+    assert options_of(AnalysisRun.objects.latest("pk")).confirm
+
+
+def test_analysing_again_says_in_place_what_is_wrong(run: AnalysisRun, ada: Client) -> None:
+    answer = ada.post(again_url(run), {**CHOSEN, "budget": "much"})
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Enter a number." in page
+    assert 'value="much"' in page
+    assert AnalysisRun.objects.count() == 1
+
+
+def test_analysing_an_upload_again_asks_for_its_new_state(ada: Client) -> None:
+    ada.post(NEW, posted(location="", archive=archive()))
+    first = AnalysisRun.objects.get()
+    without = ada.post(again_url(first), CHOSEN)
+    assert "Choose the archive with the new state of the source." in without.content.decode()
+    ada.post(again_url(first), {**CHOSEN, "archive": archive("other.zip")})
+    again = AnalysisRun.objects.latest("pk")
+    assert (again.location, again.source_key) == ("shop.zip", first.source_key)
 
 
 def test_an_upload_that_is_no_archive_is_refused(ada: Client) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from analysis.models import AnalysisRun, DocumentPage, Unit
+from analysis.models import AnalysisRun, DocumentPage, Unit, UnitAttempt
 from nyxcore.models import BulkAction
 from nyxcore.states import Status, transition
 from tests.analysis.rows_made import make_run
@@ -46,6 +47,35 @@ def test_a_bulk_action_names_the_count_first(user: Any, ada: Client) -> None:
     assert BulkAction.objects.get().target == "analysis"
 
 
+def test_a_bulk_action_says_what_becomes_of_each(user: Any, ada: Client) -> None:
+    for status, gaps in (("completed", []), ("completed", ["a.py"]), ("failed", [])):
+        run = make_run(user, name="shop")
+        transition(run, Status.ANALYZING, Status(status))
+        AnalysisRun.objects.filter(pk=run.pk).update(gaps=gaps)
+    page = ada.get(f"{reverse('analysis:bulk', args=['retry'])}?q=shop").content.decode()
+    assert "Retry failed: 1 analysis?" in page
+    assert "is completed with gaps; retry those on its page" in page
+
+
+def test_the_list_is_sorted_by_what_the_address_says(user: Any, ada: Client) -> None:
+    for name, cost in (("bank", 3), ("Attic", 1), ("cellar", None)):
+        unit = Unit.objects.create(run=make_run(user, name=name), kind="chunk", key="one", title="a.py")
+        UnitAttempt.objects.create(unit=unit, number=1, kind="chunk", cost=cost, due_at=timezone.now())
+
+    def shown(query: str) -> list[str]:
+        return [run.name for run in ada.get(f"/analysis/?{query}").context["page"].object_list]
+
+    assert shown("") == ["cellar", "Attic", "bank"]
+    assert shown("sort=name") == ["Attic", "bank", "cellar"]
+    assert shown("sort=-cost") == ["bank", "Attic", "cellar"]
+
+
+def test_a_heading_says_how_it_sorts_and_keeps_the_filter(user: Any, ada: Client) -> None:
+    make_run(user, name="bank")
+    page = ada.get("/analysis/?status=analyzing&sort=name").content.decode()
+    assert '<th scope="col" aria-sort="ascending"><a href="?status=analyzing&amp;sort=-name">' in page
+
+
 def test_a_bulk_action_on_everything_is_refused(user: Any, ada: Client) -> None:
     make_run(user)
     assert ada.post(reverse("analysis:bulk", args=["delete"]), {"count": "1"}).status_code == 422
@@ -66,12 +96,6 @@ def test_what_the_state_does_not_allow_is_said(run: AnalysisRun, ada: Client) ->
     assert answer.status_code == 409
     assert "cannot be paused" in answer.content.decode()
     assert 'id="run"' in answer.content.decode()
-
-
-def test_analysing_again_makes_one_that_follows(run: AnalysisRun, ada: Client) -> None:
-    ada.post(reverse("analysis:again", args=[run.pk]))
-    again = AnalysisRun.objects.latest("pk")
-    assert (again.previous, again.status) == (run, "scanning")
 
 
 def test_deleting_asks_first(run: AnalysisRun, ada: Client) -> None:

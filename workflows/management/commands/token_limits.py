@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from nyxcore.states import Status
+from nyxcore.words import counted
 from workflows import limits, services, shell
 from workflows.limits import Fit
 from workflows.models import Step
@@ -82,7 +83,7 @@ class Command(BaseCommand):
                     continue
                 say(f"workflow {step.workflow_id}, {step.key}: {had:,} > {fit.suggested:,}")
                 raised += 1
-        say(f"{raised} pending step{'' if raised == 1 else 's'} raised.")
+        say(f"{counted(raised, 'pending step')} raised.")
         if fits:
             say("New workflows take theirs from the template: a built-in one is a file in workflows/catalog.")
 
