@@ -321,10 +321,7 @@ SELECT NOT EXISTS (SELECT FROM analysis_unit u JOIN analysis_unitattempt a ON a.
 
 
 def _is_due(run_pk: int, kind: str) -> bool:
-    """Whether a run can go on: nothing of it is open, or more of that kind might be opened and few stand in line.
-
-    A budget keeps some units from being opened for most of a run; to settle after each answer costs more than it wins.
-    """
+    """Whether to settle: nothing of a run is open, or few stand in line while more of that kind are held back."""
     with connection.cursor() as cursor:
         cursor.execute(DUE, {"run": run_pk, "kind": kind, "enough": AT_ONCE})
         return bool(cursor.fetchone()[0])
