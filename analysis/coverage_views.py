@@ -16,7 +16,7 @@ from analysis import code, coverage, pages, services
 from analysis.forms import CoverageForm
 from analysis.models import AnalysisRun, SourceFile
 from analysis.plain import Options, lines_of
-from analysis.rows import options_of
+from analysis.rows import estimate_of, options_of
 from analysis.views import get_run, show
 from nyxcore.access import signed_in
 from nyxcore.states import Status
@@ -64,7 +64,7 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 def _act(request: HttpRequest, run: AnalysisRun, options: Options, before: Options, budget: Any) -> str:
     """Confirm, or change the options; what may cost more than was shown is never confirmed unseen."""
-    if request.POST.get("do") == "update" or _may_cost_more(options, before):
+    if request.POST.get("do") == "update" or _may_cost_more(run, options, before):
         services.set_options(run, by=request.user, options=options, budget=budget)
         if request.POST.get("do") == "update":
             return "The source is read again with your choice. The estimate will be new."
@@ -73,15 +73,23 @@ def _act(request: HttpRequest, run: AnalysisRun, options: Options, before: Optio
     return ""
 
 
-def _may_cost_more(options: Options, before: Options) -> bool:
-    """Whether anything but further exclusions, or a smaller token budget, was chosen."""
+def _may_cost_more(run: AnalysisRun, options: Options, before: Options) -> bool:
+    """Whether anything but further exclusions, or a smaller token budget, was chosen; or whether these cost, too.
+
+    Where files are beyond the token budget, what is left out makes room for them; and a chunk that was answered in an
+    earlier run is asked anew where a file of it is left out.
+    """
     fewer = set(before.exclude) <= set(options.exclude) and options.max_tokens_read <= before.max_tokens_read
     same = (options.include, options.allow_secrets, options.model) == (
         before.include,
         before.allow_secrets,
         before.model,
     )
-    return not (fewer and same)
+    if not (fewer and same):
+        return True
+    told = estimate_of(run)
+    room = run.coverage.get("skipped", {}).get("budget", 0)
+    return options != before and bool(room or (told and told.reused))
 
 
 def _again(

@@ -81,6 +81,18 @@ def test_what_may_cost_more_than_was_shown_is_not_confirmed_unseen(waiting: Anal
     assert SourceFile.objects.get(run=waiting, path="app.py").read
 
 
+@pytest.mark.parametrize("why", ["beyond", "reused"])
+def test_to_leave_out_may_cost_more_where_others_come_in_or_answers_fit_no_more(
+    waiting: AnalysisRun, ada: Client, why: str
+) -> None:
+    waiting.coverage["skipped"] |= {"budget": 1} if why == "beyond" else {}
+    waiting.estimate |= {"reused": 3} if why == "reused" else {}
+    waiting.save(update_fields=["coverage", "estimate"])
+    confirm(ada, waiting, exclude=["web/"])
+    waiting.refresh_from_db()
+    assert (waiting.confirmed, options_of(waiting).exclude) == (False, ("/web/",))
+
+
 def test_a_file_with_a_secret_is_sent_only_when_somebody_allows_it(waiting: AnalysisRun, ada: Client) -> None:
     file = SourceFile.objects.get(run=waiting, path="keys.py")
     assert (file.read, file.reason) == (False, "secret")
