@@ -225,7 +225,8 @@ class Imported:
         return rows.filter(Q(due_at=None) | Q(finished_at__isnull=False) | unheld | unstarted | unknown)
 
     def _is_broken(self, run: Any) -> bool:
-        return self._astray(run).exists() or self._unmoved(run).filter(status=S.WAITING).exists()
+        """Whether something at work has to be ended."""
+        return self._astray(run).exists() or self._unmoved(run).exists()
 
     def _end_attempts(self, run: Any, *, every: bool) -> None:
         """End what is open and cannot be."""
