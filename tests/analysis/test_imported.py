@@ -13,7 +13,7 @@ import pytest
 from django.apps import apps
 from django.test import override_settings
 
-from analysis import runner, services
+from analysis import hotpath, runner, services
 from analysis.models import AnalysisRun, Unit, UnitAttempt
 from nyxcore import llm, sweep
 from nyxcore.models import AuditEntry, SweepState
@@ -155,7 +155,7 @@ class Imported:
             services.resume_analysis(run, by=run.owner)
         UnitAttempt.objects.filter(unit__run=run, status="running").update(worker=WORKER)
         for attempt in UnitAttempt.objects.filter(unit__run=run, status="running"):
-            runner.run_attempt(runner.load(attempt.pk), WORKER)
+            runner.run_attempt(hotpath.load(attempt.pk), WORKER)
         run_all()
         run.refresh_from_db()
         if run.gaps:

@@ -91,7 +91,7 @@ def test_no_question_that_is_asked_all_the_time_reads_all_attempts() -> None:
     plans = Plans(
         ATTEMPTS,
         {
-            "claim": captured(ATTEMPTS, lambda: runner.claim("bench:1")),
+            "claim": captured(ATTEMPTS, lambda: runner.next_attempt("bench:1")),
             "pulse": of_pulse(UnitAttempt),
             "sweep: find": captured(ATTEMPTS, lambda: sweep.run_pass(dry_run=True)),
             "sweep: ring": captured(ATTEMPTS, lambda: recovery.RECOVERY.redeliver(stale)),
