@@ -53,7 +53,9 @@ def measure(owner: Any, folder: Path, parallel: int) -> tuple[float, float, int]
     )
     services.start_analysis(run, by=owner)
     until = time.monotonic() + 120
-    status = AnalysisRun.objects.filter(pk=run.pk).values_list("status", flat=True)  # no large row: it takes CPU, too
+    status = AnalysisRun.objects.filter(pk=run.pk).values_list(
+        "status", flat=True
+    )  # no large row: it takes CPU, too
     while status.get() not in ("completed", "failed", "paused"):
         assert time.monotonic() < until, "the analysis does not end"
         time.sleep(0.05)
