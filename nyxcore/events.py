@@ -197,6 +197,11 @@ def deliver(item: Item) -> None:
         raise
 
 
+def warm_up() -> None:
+    """Import now what the first `deliver` would."""
+    import django_eventstream.eventstream  # noqa: F401
+
+
 def _client() -> Any:
     """django_eventstream's Redis client, taught to give up soon; by default it retries three times."""
     from django_eventstream import eventstream
