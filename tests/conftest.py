@@ -21,8 +21,8 @@ def browser_found() -> bool:
     return bool(shutil.which("chromium")) or Path("/usr/bin/chromium").exists() or any(own.glob("chromium*"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before every other's, that of xdist too, which reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Say which tests stay together with `-n`, and what becomes of browser tests without Chromium.
 
     A file stays in one process, for its fixtures; what starts processes and counts on their times is never run
@@ -31,13 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         alone = item.get_closest_marker("processes")
         item.add_marker(pytest.mark.xdist_group("processes" if alone else item.nodeid.split("::")[0]))
-    if browser_found() or os.environ.get("REQUIRE_BROWSER") == "1":
-        return
-    for item in items:
-        if item.get_closest_marker("browser"):
+        if item.get_closest_marker("browser") and not (
+            browser_found() or os.environ.get("REQUIRE_BROWSER") == "1"
+        ):
             item.add_marker(
                 pytest.mark.skip(reason="Chromium is not installed; REQUIRE_BROWSER=1 insists on it")
             )
+    yield
+    if config.getoption("loadgroup", None) and not all("@" in item.nodeid for item in items):
+        raise pytest.UsageError(
+            "pytest-xdist did not take the groups over; its release does not fit pytest's."
+        )
 
 
 @pytest.fixture(autouse=True)

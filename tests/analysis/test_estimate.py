@@ -84,7 +84,7 @@ def test_the_basis_is_told_in_words() -> None:
 def test_one_is_told_as_one() -> None:
     basis = told(1).basis
     assert basis.startswith("1 chunk of together 12,000 tokens")
-    assert "1 finding to verify per call" in basis
+    assert "findings to verify: 1 per call" in basis
 
 
 def test_an_empty_repository_costs_nothing() -> None:

@@ -33,7 +33,7 @@ def test_a_run_at_work_is_shown_with_what_it_is_at(shop: Path, model: Scripted, 
     (line,) = shown.doing
     assert (shown.status, shown.needs_somebody, shown.url) == ("scanning", False, f"/analysis/{run.pk}/")
     assert (line.title, line.word, line.worker) == (str(attempt.unit), "Running", "host:1")
-    assert (active.count(run.owner), active.count(stranger)) == (1, 0)
+    assert (active._active(run.owner).count(), active._active(stranger).count()) == (1, 0)
 
 
 def test_a_run_that_waits_says_for_what(shop: Path, model: Scripted) -> None:

@@ -520,7 +520,6 @@ def pulse_connection(settings: Any) -> Iterator[Any]:
     registry.forget_rows()
     with pulse.connect() as conn:
         yield conn
-    sql("RESET search_path; DROP SCHEMA IF EXISTS yesterday CASCADE")
 
 
 @pytest.mark.timeout(0 if LONG else 600)
