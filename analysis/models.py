@@ -264,6 +264,8 @@ class Unit(StatefulModel):
             ),
             # What the sweep looks at, however many units have ended or wait for their turn.
             models.Index(fields=["run"], name="unit_at_work", condition=models.Q(status=S.RUNNING)),
+            # Asked at the end of each unit: do others of its kind wait to be opened?
+            models.Index(fields=["run", "kind"], name="unit_in_line", condition=models.Q(status=S.PENDING)),
         ]
         triggers = [edge_trigger(UNIT_EDGES, UNIT_PERSON_EDGES)]
 

@@ -53,7 +53,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("analysis", "0003_sweep_indexes")]
+    dependencies = [("analysis", "0003_unit_indexes")]
     operations = [
         migrations.RunSQL(JOB, "DROP FUNCTION analysis_job"),
         migrations.RunSQL(END, "DROP FUNCTION analysis_end"),

@@ -1,4 +1,4 @@
-"""Indexes for the sweep, built while the tables are in use: attempts that wait, units at work.
+"""Indexes for the sweep and the end of a unit, built while the tables are in use.
 
 A build that was interrupted leaves an invalid index, which the next start of the migration removes.
 """
@@ -9,6 +9,7 @@ from django.db import migrations, models
 INDEXES = [
     ("unitattempt", models.Index(condition=models.Q(("status", "waiting")), fields=["id"], name="unit_attempt_waiting")),
     ("unit", models.Index(condition=models.Q(("status", "running")), fields=["run"], name="unit_at_work")),
+    ("unit", models.Index(condition=models.Q(("status", "pending")), fields=["run", "kind"], name="unit_in_line")),
 ]
 
 
