@@ -147,7 +147,7 @@ def plan() -> str:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"EXPLAIN (ANALYZE, BUFFERS) {runner.QUEUE.query}",
-            {"worker": "w", "lease": 60.0, "deadline": 60.0},
+            runner.QUEUE.values("w", paid=True, free=[]),
         )
         found = "\n".join(row[0] for row in cursor.fetchall())
         transaction.set_rollback(True)
