@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
 from django.db import models
-from django.db.models import Count, F, OuterRef, Q, Subquery, Sum, Value
+from django.db.models import Count, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
 from nyxcore.states import Status
@@ -80,18 +80,6 @@ class FindingQuerySet(OwnedQuerySet["Finding"]):
         """Without those that another finding of the run stands for."""
         return self.filter(kept_as=None)
 
-    def with_state(self) -> FindingQuerySet:
-        """Adds verdict_word ("" without a second look) and change_state ("" before it is compared)."""
-        changes = apps.get_model("analysis", "FindingChange").objects.filter(finding=OuterRef("pk"))
-        return self.annotate(
-            verdict_word=Coalesce(F("verdict__verdict"), Value("")),
-            change_state=Coalesce(Subquery(changes.values("state")[:1]), Value("")),
-        )
-
     def credible(self) -> FindingQuerySet:
         """Without those that the second look refuted."""
         return self.exclude(verdict__verdict="refuted")
-
-    def at_least(self, severity: str) -> FindingQuerySet:
-        """Of this severity or a worse one."""
-        return self.filter(severity__in=SEVERITIES[: SEVERITIES.index(severity) + 1])
