@@ -37,7 +37,9 @@ SELECT s.id, s.kind, '', n, 'start', st, CASE st WHEN 'failed' THEN 'lost' ELSE 
        CASE st WHEN 'pending' THEN now() + interval '15 s' WHEN 'running' THEN w.started_at + interval '60 s' END,
        CASE WHEN st = 'running' THEN now() + interval '1 h' END,
        '', CASE WHEN st = 'pending' THEN '{}' ELSE '{"model": "practice", "prompt": "Write."}' END::jsonb, %(output)s,
-       CASE WHEN st = 'completed' THEN 'end_turn' ELSE '' END, 'practice', 900, 700, '{}', 0.01, false, '',
+       CASE WHEN st = 'completed' THEN 'end_turn' ELSE '' END, 'practice',
+       CASE WHEN st IN ('completed', 'failed') THEN 900 END, CASE WHEN st IN ('completed', 'failed') THEN 700 END, '{}',
+       CASE WHEN st IN ('completed', 'failed') THEN 0.01 END, false, '',
        CASE WHEN st = 'pending' THEN '' ELSE %(worker)s END, '', w.owner_id
   FROM workflows_step s JOIN workflows_workflow w ON w.id = s.workflow_id, generate_series(1, %(attempts)s) n,
        LATERAL (SELECT CASE WHEN n < %(attempts)s THEN 'failed' ELSE %(status)s END AS st) x
